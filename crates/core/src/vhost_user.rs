@@ -344,6 +344,3 @@ fn check_regions(regions: &[Region]) -> Result<(), MessageError> {
     }
     if sum > MEMORY_MAX { Err(MessageError::Regions) } else { Ok(()) }
 }
-
-#[cfg(test)]
-mod tests;

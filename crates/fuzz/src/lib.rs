@@ -13,6 +13,7 @@
 
 mod core;
 mod ip;
+mod macnat;
 
 /// A parser, as a function of any bytes.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ip", run: ip::words },
     Target { name: "keeper", run: umacvlan_daemon::fuzzing::keeper_message },
     Target { name: "length_prefix", run: core::length_prefix },
+    Target { name: "macnat", run: macnat::frames },
     Target { name: "netavark", run: umacvlan_container::netavark::fuzzing::stdin },
     Target { name: "netlink_events", run: umacvlan_netlink::fuzzing::events },
     Target { name: "netlink_groups", run: umacvlan_netlink::fuzzing::groups },

@@ -5,11 +5,15 @@
 //! has to deliver the frame as it was on the wire, and the switch of a VLAN without its tags.
 
 use super::{VNET_LEN, VnetHeader};
+use crate::MacAddr;
 use crate::frame::TAG_LEN;
 use crate::vlan::{TAGS_LEN, VlanPath, tag_after_addresses};
 
 /// Bytes that move to make room for a tag: the header and both addresses.
 const MOVED: usize = VNET_LEN + 12;
+
+/// The offset of the source address in a unit.
+const SOURCE: usize = VNET_LEN + 6;
 
 /// Bytes of a unit that a [`TaggedPrefix`] replaces: the header and both addresses.
 pub const UNTAGGED_PREFIX_LEN: usize = MOVED;
@@ -93,6 +97,11 @@ impl TaggedPrefix {
         header.write_to(tagged.bytes.first_chunk_mut()?);
         tagged.bytes[MOVED..tagged.len].copy_from_slice(tags);
         Some(tagged)
+    }
+
+    /// Replaces the source address.
+    pub fn set_source(&mut self, source: MacAddr) {
+        self.bytes[SOURCE..MOVED].copy_from_slice(&source.octets());
     }
 
     /// The bytes to send.

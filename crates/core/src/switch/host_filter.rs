@@ -26,6 +26,9 @@ impl HostRule {
     /// Group frames from it: it is a private, source or passthru sub-interface, which alone gets
     /// its reflected group frames.
     pub const REFLECTED_GROUP: Self = Self(4);
+    /// Unicast to it for the IP address of a sub-interface: with MAC-NAT it is the parent's own address,
+    /// which all share.
+    pub const SHARED: Self = Self(16);
 
     /// The rules as bits.
     pub const fn bits(self) -> u8 {
@@ -64,6 +67,16 @@ impl HostFilterRules {
     /// Every address with a rule, in no order.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = (MacAddr, HostRule)> {
         self.rules.iter().map(|(&address, &rule)| (address, rule))
+    }
+
+    /// Hides from the host the frames for IP addresses of sub-interfaces among those for its own address.
+    pub fn share(&mut self, parent: MacAddr) {
+        self.add(parent, HostRule::SHARED);
+    }
+
+    /// True if an address is [shared](HostRule::SHARED).
+    pub fn is_shared(&self) -> bool {
+        self.rules.values().any(|rule| rule.contains(HostRule::SHARED))
     }
 
     fn add(&mut self, address: MacAddr, rule: HostRule) {

@@ -48,6 +48,15 @@ pub enum DropReason {
     Full,
     /// Between sub-interfaces of different [isolation groups](crate::rules::IsolationGroup).
     Isolated,
+    /// With MAC-NAT: it names an IP address of its sender that the host or another sub-interface has.
+    MacnatClaimed,
+    /// With MAC-NAT: no room for one more IP address of its sender.
+    MacnatFull,
+    /// With MAC-NAT: a frame of this parent that the network has sent back.
+    MacnatReflected,
+    /// With MAC-NAT: a frame for the wire to which no answer could come back: neither ARP nor IP, or in a
+    /// VLAN tag, or for the parent itself.
+    MacnatUntranslated,
     /// The parent has no carrier.
     NoCarrier,
     /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces get the
@@ -82,12 +91,16 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
         Self::Down,
         Self::Full,
         Self::Isolated,
+        Self::MacnatClaimed,
+        Self::MacnatFull,
+        Self::MacnatReflected,
+        Self::MacnatUntranslated,
         Self::NoCarrier,
         Self::Nodst,
         Self::NotAllowed,
@@ -115,6 +128,10 @@ impl DropReason {
             Self::Down => "down",
             Self::Full => "full",
             Self::Isolated => "isolated",
+            Self::MacnatClaimed => "macnat_claimed",
+            Self::MacnatFull => "macnat_full",
+            Self::MacnatReflected => "macnat_reflected",
+            Self::MacnatUntranslated => "macnat_untranslated",
             Self::NoCarrier => "no_carrier",
             Self::Nodst => "nodst",
             Self::NotAllowed => "not_allowed",

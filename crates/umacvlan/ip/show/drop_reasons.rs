@@ -10,12 +10,16 @@ pub(super) fn meaning(reason: &str) -> &'static str {
     known.map_or("this version of the command does not know it", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 17] = [
+const MEANINGS: [(&str, &str); 21] = [
     ("bad_vnet_header", "the offload header contradicts itself or the frame"),
     ("bc_queue_full", "the queue of broadcast and multicast frames was full (bcqueuelen)"),
     ("down", "the link was down"),
     ("full", "the queue of the link or of the parent was full"),
     ("isolated", "between links of different isolation groups"),
+    ("macnat_claimed", "from an IP address that the host or another link has"),
+    ("macnat_full", "from one more IP address than MAC-NAT has room for"),
+    ("macnat_reflected", "from the parent's own address, which the network has sent back"),
+    ("macnat_untranslated", "for the wire, and no answer could come back: neither ARP nor IP"),
     ("no_carrier", "the parent has no carrier, or is gone"),
     ("nodst", "a source link with nodst lists the sender"),
     ("not_allowed", "an address or an EtherType that the link's lists do not allow"),

@@ -1,7 +1,9 @@
 //! Messages as front-ends send them, and those that lie.
 
-use super::*;
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use proptest::prelude::*;
+use umacvlan_core::vhost_user::*;
 
 fn bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
