@@ -4,11 +4,12 @@
  * defines MAX_MACS, the initial size of `macs`, and includes this after the kernel's headers.
  */
 
-/* Bits of a value in `macs`; the first three are those of `HostRule` in crates/core. */
+/* Bits of a value in `macs`; all but SOURCE_LISTED are those of `HostRule` in crates/core. */
 #define UNICAST_TO 1      /* the host does not get unicast to this address */
 #define ALL_FROM 2        /* the host gets nothing from this address */
 #define REFLECTED_GROUP 4 /* the host does not get multicast and broadcast from this address */
 #define SOURCE_LISTED 8   /* a sub-interface in source mode lists this address */
+#define SHARED 16         /* the parent's own address, which sub-interfaces share (MAC-NAT) */
 
 #define VLAN_VID_MASK 0x0fff
 #define VIDS 4096

@@ -3,8 +3,8 @@
  * Selects the frames of a parent that an AF_XDP uplink receives. The XDP program redirects frames
  * for the engine alone to its AF_XDP sockets and passes the rest to the host. The socket filter
  * selects the passed frames that the engine receives too, on a packet socket: multicast and
- * broadcast, frames from addresses listed in source mode, and frames from a queue without an AF_XDP
- * socket.
+ * broadcast, frames from addresses listed in source mode, frames for the parent's own address if
+ * sub-interfaces share it, and frames from a queue without an AF_XDP socket.
  *
  * `Switch::host_filter_rules` in crates/core computes the rules; crates/sys/src/xdp/program.rs
  * writes them to the maps.
@@ -156,6 +156,9 @@ int umacvlan_side(struct __sk_buff *skb)
 	if (skb->vlan_present && vlan(skb->vlan_proto, skb->vlan_tci) & ~HOST_DEVICE)
 		return -1;
 	if (eth.h_dest[0] & 1 || mac_rule(eth.h_source) & SOURCE_LISTED || is_ours(&eth))
+		return -1;
+	/* Host and engine get it; the host filter and the engine know by its IP address whose it is. */
+	if (mac_rule(eth.h_dest) & SHARED)
 		return -1;
 	return 0;
 }

@@ -10,6 +10,7 @@ mod http;
 mod keeper;
 mod lifecycle;
 mod links;
+mod macnat;
 mod metrics;
 mod parents;
 mod ports;

@@ -40,7 +40,7 @@ pub use link::{
     InfoData, InfoDataError, InterfaceView, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats,
     UmacvlanInfo, VhostView,
 };
-pub use parent::{ParentView, WorkerView};
+pub use parent::{NeighbourView, ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use rules::RulesJson;
 pub use socket::{DEFAULT_SOCKET, socket_path};

@@ -49,6 +49,12 @@ pub struct ParentView {
     pub vlan_filter: Option<String>,
     /// Whose rules apply where they differ: `documented`, `kernel`, `kernel-6.18` or `kernel-7.3`.
     pub semantics: String,
+    /// Whether links send with the parent's MAC address and share it with the host (MAC-NAT).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub macnat: bool,
+    /// IP addresses of links with `macnat`, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<NeighbourView>,
     /// The release of the kernel whose rules are followed; absent from daemons that knew one only.
     pub release: Option<String>,
     /// How workers wait for frames: `adaptive`, `busy` or `interrupt`.
@@ -75,6 +81,21 @@ pub struct ParentView {
     /// The workers.
     #[serde(default)]
     pub workers: Vec<WorkerView>,
+}
+
+/// An IP address of a link that shares the parent's MAC address.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NeighbourView {
+    /// The IP address.
+    pub address: String,
+    /// Number of the link.
+    pub link: u64,
+    /// Name of its interface.
+    pub ifname: String,
+    /// MAC address from which the link sends.
+    pub lladdr: String,
+    /// Seconds since the link has sent from there.
+    pub idle: u64,
 }
 
 /// One worker of a parent.

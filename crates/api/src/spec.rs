@@ -37,6 +37,9 @@ pub struct LinkSpec {
     pub dhcp: Option<Dhcp>,
     /// How the host reaches it.
     pub host: HostAccess,
+    /// Its parent's links send with the parent's MAC address; the parent is attached so if this is its
+    /// first link, and the link is refused if it is attached and they do not.
+    pub macnat: bool,
     /// Its MTU in bytes; the parent's if absent.
     pub mtu: Option<u32>,
     /// Namespace in which the link is made: a name, a path or a process id; `@caller` for the
@@ -115,6 +118,10 @@ struct LinkSpecJson {
     #[schema(value_type = RulesJson)]
     #[serde(default, skip_serializing_if = "RulesJson::is_open")]
     rules: Rules,
+    /// Its parent's links send with the parent's MAC address (MAC-NAT); the parent is attached so if this
+    /// is its first link.
+    #[serde(default, skip_serializing_if = "is_off")]
+    macnat: bool,
     /// Its mode; vepa, as for the kernel, if absent.
     #[serde_as(as = "DisplayFromStr")]
     #[schema(value_type = String)]
@@ -192,6 +199,7 @@ impl TryFrom<LinkSpecJson> for LinkSpec {
                 .dhcp
                 .then_some(Dhcp { client_id: json.dhcp_client_id, hostname: json.dhcp_hostname }),
             host: HostAccess { to: json.host, from: json.host_address },
+            macnat: json.macnat,
             mtu: json.mtu,
             netns: json.netns,
             interface: None,
@@ -232,6 +240,7 @@ impl From<LinkSpec> for LinkSpecJson {
             limits,
             rules,
             macaddr: sources,
+            macnat: spec.macnat,
             mode,
             mtu: spec.mtu,
             netns: spec.netns,

@@ -7,6 +7,7 @@ use umacvlan_core::{
     MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig,
     Switch,
 };
+use umacvlan_datapath::SwitchId;
 use umacvlan_datapath::memory_link::MemoryLink;
 use umacvlan_datapath::port::PortLink;
 use umacvlan_datapath::uplink::Uplink;
@@ -64,17 +65,37 @@ fn turns(
     egress: bool,
     frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
 ) -> Box<dyn Round> {
-    turns_with(false, &MacvlanSettings::new(Mode::Bridge), subs, egress, frame)
+    turns_with(Parent::Plain, &MacvlanSettings::new(Mode::Bridge), subs, egress, frame)
 }
 
-/// The same, with these settings of all; `merges` if the uplink takes GSO packets.
+/// What is different about a parent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    /// Its uplink takes GSO packets.
+    Merges,
+    Plain,
+    /// Its sub-interfaces share its address.
+    Translates,
+}
+
+/// The same, with these settings of all.
 fn turns_with(
-    merges: bool,
+    kind: Parent,
+    settings: &MacvlanSettings,
+    subs: usize,
+    egress: bool,
+    frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
+) -> Box<dyn Round> {
+    Box::new(new_turns(kind, settings, subs, egress, frame))
+}
+
+fn new_turns(
+    kind: Parent,
     settings: &MacvlanSettings,
     subs: usize,
     egress: bool,
     mut frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
-) -> Box<dyn Round> {
+) -> Turns {
     let mut random = random();
     let parent = ParentInfo { mac: random_mac(&mut random), mtu: 1500, promisc: true };
     let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
@@ -82,8 +103,11 @@ fn turns_with(
     let mut worker = Worker::new(switch, config).expect("a worker without a TAP can be created");
     let bytes = 2 * BURST * (VNET_LEN + DATAGRAM);
     let (mut near, wire) = MemoryLink::pair(2 * BURST, bytes);
-    if merges {
+    if kind == Parent::Merges {
         near.take_gso();
+    }
+    if kind == Parent::Translates {
+        worker.translate(SwitchId::UNTAGGED);
     }
     worker.attach(Uplink::Memory(near)).expect("a link in memory can be attached");
     let (mut ports, mut macs) = (Vec::new(), Vec::new());
@@ -99,7 +123,7 @@ fn turns_with(
     }
     let from = |number| egress.then_some(number % SENDERS.min(subs));
     let frames = (0..BURST).map(|number| (from(number), frame(&macs, number))).collect();
-    Box::new(Turns { worker, wire, ports, frames })
+    Turns { worker, wire, ports, frames }
 }
 
 fn small(dst: MacAddr, src: MacAddr) -> Vec<u8> {
@@ -139,7 +163,7 @@ pub(crate) fn merge_udp() -> Box<dyn Round> {
 pub(crate) fn merge_to_wire(flows: usize) -> Box<dyn Round> {
     let mut random = random();
     let dst = random_mac(&mut random);
-    turns_with(true, &MacvlanSettings::new(Mode::Bridge), 1, true, |macs, number| {
+    turns_with(Parent::Merges, &MacvlanSettings::new(Mode::Bridge), 1, true, |macs, number| {
         let short = |number| u16::try_from(number).expect("a burst is short");
         udp_from(short(1 + number % flows), DATAGRAM, dst, macs[0], short(number / flows))
     })
@@ -148,9 +172,48 @@ pub(crate) fn merge_to_wire(flows: usize) -> Box<dyn Round> {
 /// Datagrams to the wire, from sub-interfaces with these settings.
 fn to_wire_with(settings: &MacvlanSettings) -> Box<dyn Round> {
     let dst = outside();
-    turns_with(false, settings, 64, true, |macs, number| {
+    turns_with(Parent::Plain, settings, 64, true, |macs, number| {
         udp(DATAGRAM, dst, macs[number % SENDERS], u16::try_from(number).expect("a short burst"))
     })
+}
+
+/// A datagram from or to the IP address of the sub-interface of that number, at this offset of the frame.
+fn datagram_of(number: usize, at: usize, dst: MacAddr, src: MacAddr) -> Vec<u8> {
+    let mut frame = udp(DATAGRAM, dst, src, 1);
+    let last = u8::try_from(number).expect("few sub-interfaces");
+    frame[at..at + 4].copy_from_slice(&[192, 0, 2, last]);
+    frame
+}
+
+/// Offsets of the addresses in a frame with IPv4.
+const SOURCE: usize = 26;
+const DESTINATION: usize = 30;
+
+/// Datagrams to the wire from sub-interfaces that share the parent's address.
+pub(crate) fn macnat_to_wire() -> Box<dyn Round> {
+    let settings = MacvlanSettings::new(Mode::Bridge);
+    turns_with(Parent::Translates, &settings, 64, true, |macs, number| {
+        datagram_of(1 + number % SENDERS, SOURCE, outside(), macs[number % SENDERS])
+    })
+}
+
+/// Datagrams from the wire to sub-interfaces that share the parent's address.
+pub(crate) fn macnat_to_sub() -> Box<dyn Round> {
+    let mut random = random();
+    let parent = random_mac(&mut random);
+    let settings = MacvlanSettings::new(Mode::Bridge);
+    let mut macs_of_subs = Vec::new();
+    let mut turns = new_turns(Parent::Translates, &settings, 64, false, |macs, number| {
+        macs_of_subs = macs.to_vec();
+        datagram_of(1 + number % SENDERS, DESTINATION, parent, outside())
+    });
+    // Each has an address once it has sent from there.
+    for (number, mac) in macs_of_subs.iter().enumerate().take(SENDERS) {
+        let frame = datagram_of(1 + number, SOURCE, outside(), *mac);
+        assert!(turns.ports[number].push(&frame), "a ring has no room for a frame");
+    }
+    turns.worker.turn().expect("a turn in memory makes no failing system call");
+    Box::new(turns)
 }
 
 fn outside() -> MacAddr {

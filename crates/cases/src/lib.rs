@@ -49,7 +49,7 @@ impl Case {
 
 /// Every case, in the order of tables.
 #[rustfmt::skip]
-pub const CASES: [Case; 28] = [
+pub const CASES: [Case; 30] = [
     Case { name: "decision/bare-lookup-1024", make: || decision::bare_lookup(1024) },
     Case { name: "decision/wire-to-sub-1", make: || decision::wire_to_sub(1) },
     Case { name: "decision/wire-to-sub-1024", make: || decision::wire_to_sub(1024) },
@@ -78,6 +78,8 @@ pub const CASES: [Case; 28] = [
     Case { name: "engine/isolation-to-wire-64", make: engine::isolation_to_wire },
     Case { name: "engine/allow-lists-to-wire-64", make: engine::allow_lists_to_wire },
     Case { name: "engine/allow-ip-to-wire-64", make: engine::allow_ip_to_wire },
+    Case { name: "engine/macnat-to-wire-64", make: engine::macnat_to_wire },
+    Case { name: "engine/macnat-to-sub-64", make: engine::macnat_to_sub },
 ];
 
 /// Runs one round of a case. Callgrind counts the instructions inside this function.

@@ -120,6 +120,8 @@ pub struct Settings {
     pub port: Option<PortKind>,
     /// Whether GRO merges frames of a flow that are written together.
     pub coalesce: Option<bool>,
+    /// Whether links send with the parent's MAC address (MAC-NAT).
+    pub macnat: Option<bool>,
 }
 
 /// Complete settings of a parent.
@@ -141,6 +143,8 @@ pub struct ParentSettings {
     pub port: PortKind,
     /// Whether GRO merges frames of a flow that are written together.
     pub coalesce: bool,
+    /// Whether links send with the parent's MAC address (MAC-NAT).
+    pub macnat: bool,
 }
 
 impl ParentSettings {
@@ -169,7 +173,7 @@ impl ParentSettings {
 
 impl fmt::Display for ParentSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, workers, cpus, poll, semantics, io, port, coalesce } = self;
+        let Self { backend, workers, cpus, poll, semantics, io, port, coalesce, macnat } = self;
         let (backend, io) = (backend.name(), PortIo::name(*io));
         write!(f, "backend {backend}, poll {poll}, semantics {semantics}, io {io}")?;
         if *port != PortKind::default() {
@@ -177,6 +181,9 @@ impl fmt::Display for ParentSettings {
         }
         if !coalesce {
             write!(f, ", coalesce off")?;
+        }
+        if *macnat {
+            write!(f, ", macnat")?;
         }
         if *workers > 1 {
             write!(f, ", workers {workers}")?;
@@ -222,6 +229,7 @@ impl Config {
             io: first(&tables, |table| table.io).unwrap_or_default(),
             port: first(&tables, |table| table.port).unwrap_or_default(),
             coalesce: first(&tables, |table| table.coalesce).unwrap_or(true),
+            macnat: first(&tables, |table| table.macnat).unwrap_or_default(),
         }
     }
 }

@@ -168,6 +168,7 @@ impl Reader<'_> {
             io: table.take("io", found, |value| values::choice(value, &ios)),
             port: table.take("port", found, |value| values::choice(value, &interfaces)),
             coalesce: table.take("coalesce", found, values::switch),
+            macnat: table.take("macnat", found, values::switch),
             workers: table
                 .take("workers", found, |value| values::number(value, 1..=workers_max))
                 .map(usize::from),
@@ -251,6 +252,8 @@ impl Reader<'_> {
                 rules: rules(&mut table, found),
                 sources: macaddr.iter().flatten().map(|address| *address.get_ref()).collect(),
             },
+            // It is a setting of the parent in a file.
+            macnat: false,
             mtu: table.take("mtu", found, |v| values::number(v, MIN_MTU..=MAX_MTU)),
             netns: table.take("netns", found, values::namespace),
             interface: None,

@@ -75,6 +75,11 @@ pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentVie
         links.iter().filter_map(|view| view.umacvlan.config.clone()).collect();
     let mut config = Config { links: BTreeMap::new(), ..applied.clone() };
     let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+    for parent in parents.iter().filter(|parent| parent.macnat) {
+        if !applied.parent(&parent.name).macnat {
+            config.parents.entry(parent.name.clone()).or_default().macnat = Some(true);
+        }
+    }
     for view in links {
         if let Some(owner) = &view.umacvlan.owner {
             let (name, owner) = (printable(&view.ifname), printable(owner));
@@ -145,6 +150,8 @@ fn spec_of(view: &LinkView) -> LinkSpec {
             to: own.host.iter().filter_map(|to| to.parse().ok()).collect(),
             from: own.host_address.iter().filter_map(|from| from.parse().ok()).collect(),
         },
+        // It is a setting of the parent in a file.
+        macnat: false,
         mtu: Some(view.mtu),
         netns: view.umacvlan.netns.clone(),
         interface: match (port, &view.umacvlan.interface) {

@@ -55,6 +55,7 @@ struct SettingsTable<'c> {
     io: Option<&'static str>,
     port: Option<&'static str>,
     coalesce: Option<bool>,
+    macnat: Option<bool>,
 }
 
 #[skip_serializing_none]
@@ -149,7 +150,8 @@ impl<'c> From<&'c DaemonConfig> for DaemonTable<'c> {
 
 impl<'c> From<&'c Settings> for SettingsTable<'c> {
     fn from(settings: &'c Settings) -> Self {
-        let Settings { backend, workers, cpus, poll, semantics, io, port, coalesce } = settings;
+        let Settings { backend, workers, cpus, poll, semantics, io, port, coalesce, macnat } =
+            settings;
         Self {
             backend: backend.map(super::Backend::name),
             workers: *workers,
@@ -159,6 +161,7 @@ impl<'c> From<&'c Settings> for SettingsTable<'c> {
             io: io.map(PortIo::name),
             port: port.map(PortKind::name),
             coalesce: *coalesce,
+            macnat: *macnat,
         }
     }
 }

@@ -88,6 +88,7 @@ pub(crate) fn parent_status(name: &str) -> ParentStatus {
         counters: Snapshot::default(),
         ring_drops: 0,
         host_filter: HostFilterStatus::Idle,
+        neighbours: None,
     }
 }
 

@@ -23,6 +23,7 @@ pub mod keeper;
 mod leases;
 mod link_record;
 pub mod log;
+mod neighbours;
 mod parent_record;
 mod port_view;
 mod record_store;

@@ -6,6 +6,8 @@ use umacvlan_core::{MacAddr, VlanPath};
 use umacvlan_engine::engine::{InterfaceIdentity, KnownParent};
 use umacvlan_sys::ethtool::ReceiveOffloads;
 
+use crate::neighbours::NeighbourRecord;
+
 /// The record of a parent.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -25,6 +27,12 @@ pub(crate) struct ParentRecord {
     /// Links have sent VLAN tags of their own, so the NIC has to pass them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tags: bool,
+    /// Its links share its MAC address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub macnat: bool,
+    /// The IP addresses that they have, if they share its MAC address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<NeighbourRecord>,
     /// The interface; absent in records of earlier versions, and if there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<InterfaceRecord>,
@@ -120,6 +128,13 @@ mod tests {
         let interface = r#"{"name":"p0","vlan":[10,20],"index":2,"newest":5,"netns":1,"mac":"02:00:00:00:00:01","permanent_mac":"00:00:00:00:00:01","bus":"virtio0"}"#;
         let is: InterfaceRecord = serde_json::from_str(interface).unwrap();
         assert_eq!(InterfaceRecord::from(is.known().unwrap()), is);
+        let neighbours = r#"[{"link":7,"address":"10.0.0.5","mac":"02:00:00:00:00:07"}]"#;
+        let sharing = format!(
+            "{},\"macnat\":true,\"neighbours\":{neighbours}}}",
+            older.strip_suffix('}').unwrap()
+        );
+        let shared: ParentRecord = serde_json::from_str(&sharing).unwrap();
+        assert_eq!(serde_json::to_string(&shared).unwrap(), sharing);
         record.interface = Some(is);
         let text = format!("{},\"interface\":{interface}}}", older.strip_suffix('}').unwrap());
         assert_eq!(serde_json::to_string(&record).unwrap(), text);

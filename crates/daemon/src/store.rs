@@ -244,6 +244,8 @@ mod tests {
             bc_cutoff: -1,
             switched_off: SwitchedOff { lro: true, gro_hw: true, ..SwitchedOff::default() },
             tags: true,
+            macnat: false,
+            neighbours: Vec::new(),
             interface: None,
         };
         store.put_parent(&parent).unwrap();

@@ -15,6 +15,7 @@ use crate::frame_ref::{FrameRef, parse};
 use crate::igmp_mld;
 use crate::port::Ports;
 use crate::switches::{SwitchId, Switches, VlanSwitch, Vlans};
+use crate::translation;
 use crate::tx_queues::TxQueues;
 use crate::uplink::Uplink;
 
@@ -29,6 +30,8 @@ pub(crate) struct Forwarder {
     pub(crate) reports: Vec<SubIndex>,
     /// Whether a sub-interface of the untagged parent sends tags.
     pub(crate) tags: TagsSeen,
+    /// The changes of all translations that were noted.
+    pub(crate) neighbour_changes: u64,
 }
 
 /// Whether sub-interfaces send VLAN tags. Group frames tell: an interface with tags begins with them
@@ -53,6 +56,7 @@ impl Forwarder {
             tx: TxQueues::new(merge),
             reports: Vec::with_capacity(64),
             tags: TagsSeen::default(),
+            neighbour_changes: 0,
         }
     }
 
@@ -77,7 +81,7 @@ impl Forwarder {
     #[inline(always)]
     pub(crate) fn egress(&mut self, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
         match self.switches.route_of(from) {
-            SwitchId::UNTAGGED => self.egress_at(SwitchId::UNTAGGED, from, stored, bytes),
+            SwitchId::UNTAGGED => self.egress_at::<false>(SwitchId::UNTAGGED, from, stored, bytes),
             id => self.egress_tagged(id, from, stored, bytes),
         }
     }
@@ -175,7 +179,25 @@ impl Forwarder {
     fn egress_tagged(&mut self, id: SwitchId, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
         match id {
             SwitchId::LIMITED => self.egress_limited(from, stored, bytes),
-            id => self.egress_at(id, from, stored, bytes),
+            SwitchId::TRANSLATED => {
+                self.egress_at::<true>(self.switches.switch_of(from), from, stored, bytes);
+            }
+            id => self.egress_at::<false>(id, from, stored, bytes),
+        }
+    }
+
+    /// Forwards a frame from a sub-interface whose limit it has passed.
+    #[inline(never)]
+    pub(crate) fn egress_passed(
+        &mut self,
+        id: SwitchId,
+        from: SubIndex,
+        stored: FrameRef,
+        bytes: &[u8],
+    ) {
+        match self.switches.get(id).nat.is_some() {
+            true => self.egress_at::<true>(id, from, stored, bytes),
+            false => self.egress_at::<false>(id, from, stored, bytes),
         }
     }
 
@@ -208,15 +230,16 @@ impl Forwarder {
         stats.dropped.count(DropReason::BadVnetHeader);
     }
 
+    /// Forwards a frame from a sub-interface of this switch. `NAT`: the switch has a translation.
     #[inline(always)]
-    pub(crate) fn egress_at(
+    fn egress_at<const NAT: bool>(
         &mut self,
         id: SwitchId,
         from: SubIndex,
         stored: FrameRef,
         bytes: &[u8],
     ) {
-        let Self { switches, floods, tx, reports, tags } = self;
+        let Self { switches, floods, tx, reports, tags, .. } = self;
         let stats = &mut tx.subs[from.index()];
         let Some((header, frame)) = parse(bytes) else {
             stats.received.count(0);
@@ -227,7 +250,8 @@ impl Forwarder {
         }
         stats.received.count(frame.bytes().len());
         let group = frame.dst().is_group();
-        let VlanSwitch { switch, wire, pending_floods, .. } = switches.get_mut(id);
+        let now = switches.now;
+        let VlanSwitch { switch, wire, pending_floods, nat, .. } = switches.get_mut(id);
         if group {
             note_report(switch, reports, from, frame);
             if id == SwitchId::UNTAGGED && *tags == TagsSeen::No && frame.tag().is_some() {
@@ -235,9 +259,20 @@ impl Forwarder {
             }
         }
         let Verdict { copies, action } = switch.egress(from, frame, header.is_gso());
+        let learned = match (nat, now) {
+            (Some(nat), Some(now)) if NAT => {
+                translation::learn(nat, switch, from, frame, &action, now)
+            }
+            _ => Ok(()),
+        };
         for to in copies {
             tx.queue_copy(wire, to, stored, header, frame, group);
         }
+        let leaving = match &action {
+            Action::Flood(_) | Action::Wire if NAT => learned
+                .and_then(|()| translation::leaving(switch, &mut tx.segments, from, stored, bytes)),
+            _ => Ok(stored),
+        };
         let stats = &mut tx.subs[from.index()];
         match action {
             Action::Deliver(to) => {
@@ -255,12 +290,20 @@ impl Forwarder {
                 if !floods.start(flood, share, tx, wire, stored, bytes) {
                     flood_queue::count_lost(switch.flood(rule, 0), tx, wire);
                 }
-                tx.queue_to_wire(wire, id, stored, from);
+                match leaving {
+                    Ok(stored) => tx.queue_to_wire(wire, id, stored, from),
+                    Err(reason) => tx.count_unsent(wire, id, stored, reason),
+                }
             }
             Action::Wire => {
                 floods.note_unicast();
-                stats.wire += 1;
-                tx.queue_to_wire(wire, id, stored, from);
+                match leaving {
+                    Ok(stored) => {
+                        stats.wire += 1;
+                        tx.queue_to_wire(wire, id, stored, from);
+                    }
+                    Err(reason) => stats.dropped.count(reason),
+                }
             }
             // The switch never sends a frame of a sub-interface to the host.
             Action::Host => stats.dropped.count(DropReason::Unsupported),

@@ -51,6 +51,7 @@ mod merge_buffer;
 pub mod port;
 mod segment_buffer;
 mod switches;
+mod translation;
 mod tx_queues;
 pub mod uplink;
 mod wire_gro;

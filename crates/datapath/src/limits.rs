@@ -75,7 +75,7 @@ impl Forwarder {
         let Some(stored) = self.tx.segments.store(unit) else {
             return false;
         };
-        self.egress_at(switch, id, stored, unit);
+        self.egress_passed(switch, id, stored, unit);
         true
     }
 
@@ -84,11 +84,11 @@ impl Forwarder {
     pub(crate) fn egress_limited(&mut self, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
         let id = self.switches.switch_of(from);
         let Some((header, frame)) = parse(bytes) else {
-            return self.egress_at(id, from, stored, bytes);
+            return self.egress_passed(id, from, stored, bytes);
         };
         if !header.is_plain() && header.validate(frame.bytes()).is_err() {
             // Segments of a packet in a tunnel come here again.
-            return self.egress_at(id, from, stored, bytes);
+            return self.egress_passed(id, from, stored, bytes);
         }
         let load = wire_load(header, frame.bytes());
         if frame.dst().is_group() && !self.tx.limits.admits_group(from, load.frames) {
@@ -98,7 +98,7 @@ impl Forwarder {
             return self.egress_segments(from, header, frame);
         }
         match self.tx.limits.offer((from, Direction::Tx), load, header, frame.bytes()) {
-            Offer::Pass => self.egress_at(id, from, stored, bytes),
+            Offer::Pass => self.egress_passed(id, from, stored, bytes),
             Offer::Waits => {}
             Offer::Full => self.drop_over_limit(from, frame),
         }
@@ -118,7 +118,7 @@ impl Forwarder {
             };
             let load = wire_load(header, frame.bytes());
             match self.tx.limits.offer((from, Direction::Tx), load, header, frame.bytes()) {
-                Offer::Pass => self.egress_at(id, from, stored, unit),
+                Offer::Pass => self.egress_passed(id, from, stored, unit),
                 Offer::Waits => {}
                 Offer::Full => self.drop_over_limit(from, frame),
             }

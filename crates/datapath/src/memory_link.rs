@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use umacvlan_core::offload::{TaggedPrefix, UNTAGGED_PREFIX_LEN, VNET_LEN};
+use umacvlan_core::offload::{UNTAGGED_PREFIX_LEN, VNET_LEN};
 use umacvlan_core::ring_alloc::find_gap;
 use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
@@ -126,10 +126,11 @@ impl MemoryLink {
     ) {
         let mut ring = locked(&self.outbox);
         for number in 0..count {
-            let Outgoing { unit, path } = frame(number);
-            let pushed = match path.is_untagged() {
+            let Outgoing { unit, form } = frame(number);
+            let pushed = match form.is_unchanged() {
                 true => ring.push([unit]),
-                false => TaggedPrefix::new(unit, path)
+                false => form
+                    .prefix(unit)
                     .is_some_and(|head| ring.push([head.as_bytes(), &unit[UNTAGGED_PREFIX_LEN..]])),
             };
             if !pushed {

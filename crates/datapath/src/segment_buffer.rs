@@ -52,6 +52,11 @@ impl SegmentBuffer {
         &self.frames[range]
     }
 
+    /// The bytes of a frame that was stored in this turn, to be changed.
+    pub(crate) fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.frames[range]
+    }
+
     /// Stores a frame with its vnet header as it is. `None`: half of the room is used up, and the other
     /// half is for frames that have to be completed.
     pub(crate) fn store(&mut self, unit: &[u8]) -> Option<FrameRef> {

@@ -4,12 +4,17 @@
 //! The index of a sub-interface is unique among all of them, so ports and counters need not know to
 //! which switch it belongs.
 
+use std::time::Instant;
+
 use umacvlan_core::offload::{VNET_LEN, pop_tag};
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_core::{SubConfig, SubIndex, Switch, SwitchError, Tag, VlanPath, VlanTable};
+use umacvlan_core::{MacAddr, SubConfig, SubIndex, Switch, SwitchError, Tag, VlanPath, VlanTable};
+use umacvlan_sys::wire_form::WireForm;
+
+use crate::translation::Translation;
 
 /// One of a worker's switches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SwitchId(u16);
 
 impl SwitchId {
@@ -18,6 +23,9 @@ impl SwitchId {
 
     /// No switch: what a route says of sub-interfaces that have a limit on what they send.
     pub(crate) const LIMITED: Self = Self(u16::MAX);
+
+    /// No switch: what a route says of sub-interfaces whose addresses are translated.
+    pub(crate) const TRANSLATED: Self = Self(u16::MAX - 1);
 
     #[inline]
     pub(crate) const fn index(self) -> usize {
@@ -34,12 +42,14 @@ pub(crate) struct VlanSwitch {
     pub(crate) removed: SubStats,
     /// Its floods in the flood queue.
     pub(crate) pending_floods: usize,
+    /// The translation to the one address of its parent; `None` if sub-interfaces have their own.
+    pub(crate) nat: Option<Box<Translation>>,
 }
 
 impl VlanSwitch {
     fn new(switch: Switch) -> Self {
         let (wire, removed) = Default::default();
-        Self { switch, wire, removed, pending_floods: 0 }
+        Self { switch, wire, removed, pending_floods: 0, nat: None }
     }
 }
 
@@ -52,7 +62,8 @@ pub(crate) struct Switches {
     tagged: Vec<VlanSwitch>,
     /// By [`SubIndex::index`]: the switch of the sub-interface.
     owner: Vec<SwitchId>,
-    /// The same, with [`SwitchId::LIMITED`] for sub-interfaces with a limit.
+    /// The same, with [`SwitchId::LIMITED`] for sub-interfaces with a limit, and
+    /// [`SwitchId::TRANSLATED`] for those of a switch with a translation.
     routes: Vec<SwitchId>,
     /// How many of these are not [`SwitchId::UNTAGGED`].
     other_routes: usize,
@@ -60,13 +71,19 @@ pub(crate) struct Switches {
     used: Vec<bool>,
     /// No lower index is free.
     first_free: usize,
+    /// A switch has a translation.
+    translate: bool,
+    /// The time of this turn, if a switch has a translation.
+    pub(crate) now: Option<Instant>,
 }
 
 impl Switches {
     pub(crate) fn new(untagged: Switch) -> Self {
         let untagged = VlanSwitch::new(untagged);
         let (tagged, owner, routes, used) = Default::default();
-        Self { untagged, tagged, owner, routes, other_routes: 0, used, first_free: 0 }
+        let (other_routes, first_free) = (0, 0);
+        let (translate, now) = (false, None);
+        Self { untagged, tagged, owner, routes, other_routes, used, first_free, translate, now }
     }
 
     #[inline]
@@ -90,7 +107,25 @@ impl Switches {
         self.owner.get(sub.index()).copied().unwrap_or_default()
     }
 
-    /// Where a frame of a sub-interface goes: its switch, or [`SwitchId::LIMITED`].
+    /// True if a switch has a translation.
+    #[inline]
+    pub(crate) const fn translate(&self) -> bool {
+        self.translate
+    }
+
+    /// Gives a switch without sub-interfaces a translation, or takes it away.
+    pub(crate) fn set_nat(&mut self, id: SwitchId, nat: Option<Box<Translation>>) {
+        self.get_mut(id).nat = nat;
+        self.note_nats();
+    }
+
+    fn note_nats(&mut self) {
+        let translate = self.untagged.nat.is_some() || self.tagged().any(|it| it.nat.is_some());
+        self.translate = translate;
+    }
+
+    /// Where a frame of a sub-interface goes: its switch, [`SwitchId::LIMITED`] or
+    /// [`SwitchId::TRANSLATED`].
     #[inline]
     pub(crate) fn route_of(&self, sub: SubIndex) -> SwitchId {
         match self.other_routes {
@@ -101,8 +136,13 @@ impl Switches {
 
     /// Notes whether a sub-interface has a limit on what it sends.
     pub(crate) fn set_limited(&mut self, sub: SubIndex, limited: bool) {
-        let route = if limited { SwitchId::LIMITED } else { self.switch_of(sub) };
+        let route = if limited { SwitchId::LIMITED } else { self.unlimited_route(sub) };
         self.set_route(sub, route);
+    }
+
+    fn unlimited_route(&self, sub: SubIndex) -> SwitchId {
+        let id = self.switch_of(sub);
+        if self.get(id).nat.is_some() { SwitchId::TRANSLATED } else { id }
     }
 
     fn set_route(&mut self, sub: SubIndex, route: SwitchId) {
@@ -131,6 +171,7 @@ impl Switches {
             true => *self.get_mut(id) = VlanSwitch::new(switch),
             false => self.tagged.push(VlanSwitch::new(switch)),
         }
+        self.note_nats();
     }
 
     /// Adds a sub-interface to a switch, with the lowest index that is free in all of them.
@@ -150,7 +191,7 @@ impl Switches {
             self.used.resize(sub.index() + 1, false);
         }
         (self.owner[sub.index()], self.used[sub.index()]) = (id, true);
-        self.set_route(sub, id);
+        self.set_route(sub, self.unlimited_route(sub));
         Ok(sub)
     }
 
@@ -162,7 +203,11 @@ impl Switches {
         }
         let id = std::mem::take(&mut self.owner[sub.index()]);
         self.set_route(sub, SwitchId::UNTAGGED);
-        self.get_mut(id).switch.remove(sub);
+        let VlanSwitch { switch, nat, .. } = self.get_mut(id);
+        switch.remove(sub);
+        if let Some(nat) = nat {
+            nat.remove_link(sub);
+        }
         self.first_free = self.first_free.min(sub.index());
         Some(id)
     }
@@ -174,11 +219,14 @@ pub(crate) struct Vlans {
     table: VlanTable,
     /// By [`SwitchId::index`]; [`VlanPath::UNTAGGED`] for a removed switch.
     paths: Vec<VlanPath>,
+    /// The same with the address that all frames have as their source, if they have one.
+    forms: Vec<WireForm>,
 }
 
 impl Vlans {
     pub(crate) fn new() -> Self {
-        Self { table: VlanTable::default(), paths: vec![VlanPath::UNTAGGED] }
+        let (table, paths) = (VlanTable::default(), vec![VlanPath::UNTAGGED]);
+        Self { table, paths, forms: vec![WireForm::UNCHANGED] }
     }
 
     /// Returns the switch of a VLAN, a new one if it has none. `None` if there are too many.
@@ -186,11 +234,13 @@ impl Vlans {
         let find = |wanted| (1..self.paths.len()).find(|&index| self.paths[index] == wanted);
         let index = find(path).or_else(|| find(VlanPath::UNTAGGED)).unwrap_or(self.paths.len());
         let number =
-            u16::try_from(index).ok().filter(|&number| SwitchId(number) != SwitchId::LIMITED)?;
+            u16::try_from(index).ok().filter(|&number| SwitchId(number) < SwitchId::TRANSLATED)?;
         match self.paths.get_mut(index) {
             Some(free) => *free = path,
             None => self.paths.push(path),
         }
+        self.forms.resize(self.paths.len(), WireForm::UNCHANGED);
+        self.forms[index] = WireForm::new(path, None);
         self.table.insert(path, number);
         Some(SwitchId(number))
     }
@@ -199,12 +249,22 @@ impl Vlans {
         if let Some(path) = self.paths.get_mut(id.index()) {
             self.table.remove(std::mem::take(path));
         }
+        self.set_source(id, None);
     }
 
-    /// The tags that frames of a switch have on the wire.
+    /// Sets the source address that all frames of a switch have on the wire.
+    pub(crate) fn set_source(&mut self, id: SwitchId, source: Option<MacAddr>) {
+        if let (Some(form), Some(path)) =
+            (self.forms.get_mut(id.index()), self.paths.get(id.index()))
+        {
+            *form = WireForm::new(*path, source);
+        }
+    }
+
+    /// What frames of a switch have on the wire: tags, and perhaps a source address.
     #[inline]
-    pub(crate) fn path(&self, id: SwitchId) -> &VlanPath {
-        &self.paths[id.index()]
+    pub(crate) fn form(&self, id: SwitchId) -> &WireForm {
+        &self.forms[id.index()]
     }
 
     /// Finds the switch of a frame whose outer tag the kernel has removed, and whether the tag
@@ -274,7 +334,7 @@ mod tests {
         let [a, b] = [10, 20].map(|vid| vlans.add(path(vid)).unwrap());
         vlans.remove(a);
         let c = vlans.add(path(30)).unwrap();
-        assert_eq!((c, a != b, *vlans.path(c)), (a, true, path(30)));
+        assert_eq!((c, a != b, *vlans.form(c).path()), (a, true, path(30)));
         assert_eq!(vlans.add(path(20)), Some(b));
     }
 

@@ -264,7 +264,7 @@ impl TxQueues {
         stores.merged = merge.as_ref().map(|merge| &merge.buffer);
         let frame = |number: usize| {
             let (id, stored, _) = to_wire[number];
-            Outgoing { unit: stores.bytes(stored), path: vlans.path(id) }
+            Outgoing { unit: stores.bytes(stored), form: vlans.form(id) }
         };
         let mut refused = |number: usize, reason| {
             let (id, stored, _) = to_wire[number];
@@ -413,7 +413,7 @@ fn send_backlog(
         }
         let frame = |number: usize| {
             let (waiting, unit) = backlog.frame(number);
-            Outgoing { unit, path: vlans.path(waiting.tag) }
+            Outgoing { unit, form: vlans.form(waiting.tag) }
         };
         let mut refused = |number: usize, reason| refuse(backlog, number, switches, reason);
         let taken = match &mut uplink {

@@ -24,6 +24,8 @@ mod shares;
 mod taps;
 #[path = "worker/threads.rs"]
 mod threads;
+#[path = "worker/translation.rs"]
+mod translation;
 #[path = "worker/tunnels.rs"]
 mod tunnels;
 #[path = "worker/vlans.rs"]

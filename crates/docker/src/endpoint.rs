@@ -140,6 +140,7 @@ impl EndpointSpec {
                 client_id: self.hostname.clone(),
                 hostname: self.hostname.clone(),
             }),
+            macnat: options.macnat,
             host: network.host_access(self.addresses()),
             mtu: options.mtu,
             interface: options.port,

@@ -25,7 +25,7 @@ const MAX_MTU: u32 = 65535;
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
 /// Every key but those of the flags.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "parent",
     "macvlan_mode",
     "mode",
@@ -36,6 +36,7 @@ const KEYS: [&str; 12] = [
     HOST,
     DHCP,
     OWN_IP,
+    MACNAT,
     "umacvlan.port",
     "umacvlan.bcqueuelen",
 ];
@@ -48,6 +49,9 @@ pub(crate) const DHCP: &str = "umacvlan.dhcp";
 
 /// The key of the rule that containers send only from the addresses that Docker gave them.
 pub(crate) const OWN_IP: &str = "umacvlan.own_ip";
+
+/// The key of the parent's address for all links.
+const MACNAT: &str = "umacvlan.macnat";
 
 /// The key of a flag.
 fn flag_key(flag: MacvlanFlag) -> String {
@@ -101,6 +105,9 @@ pub(crate) struct Options {
     /// The containers send only from the addresses that Docker gave them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_ip: bool,
+    /// The containers send with the parent's MAC address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub macnat: bool,
     #[serde_as(as = "FromInto<LimitsJson>")]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     pub limits: Limits,
@@ -144,6 +151,7 @@ impl Options {
             host: given.choice(HOST, YES_NO)?,
             dhcp: given.choice(DHCP, YES_NO)?,
             own_ip: given.choice(OWN_IP, YES_NO)?,
+            macnat: given.choice(MACNAT, YES_NO)?,
             limits: given.limits()?,
             rules: given.rules()?,
             port: given.choice("umacvlan.port", PORTS)?,
@@ -179,6 +187,11 @@ impl Options {
         if self.dhcp && self.own_ip {
             return Err(DriverError::new(format!(
                 "{OWN_IP} and {DHCP}: an address by DHCP may change: choose one"
+            )));
+        }
+        if self.macnat && self.mode == Mode::Passthru {
+            return Err(DriverError::new(format!(
+                "{MACNAT} is not for macvlan_mode=passthru, which takes the parent's address"
             )));
         }
         match () {

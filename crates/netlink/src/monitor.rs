@@ -42,6 +42,9 @@ pub struct Monitor {
 /// A change. An `nsid` is the id of its namespace in the monitor's; `None` is the monitor's own.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// An interface in the namespace of the monitor has got or lost an IP address, which
+    /// [`Monitor::follow_addresses`] asks for.
+    AddressesChanged,
     /// An interface joined or left a multicast group of IPv4 or IPv6: read
     /// [`joined_groups`](super::joined_groups) again. Packet sockets and `ip maddr` join without
     /// this event.
@@ -129,6 +132,15 @@ impl Monitor {
         Ok(Self { socket, buffer: vec![0; DATAGRAM], rtnl, home, own, reports_groups })
     }
 
+    /// Reports [`Event::AddressesChanged`] from now on.
+    ///
+    /// # Errors
+    /// The error of setsockopt(2).
+    pub fn follow_addresses(&self) -> io::Result<()> {
+        self.socket.add_membership(RTNLGRP_IPV4_IFADDR)?;
+        self.socket.add_membership(RTNLGRP_IPV6_IFADDR)
+    }
+
     /// True if the kernel sends [`Event::GroupsChanged`] (since Linux 6.14).
     pub fn reports_groups(&self) -> bool {
         self.reports_groups
@@ -210,6 +222,8 @@ impl Notification {
                 nsid,
                 index: AddressHeader::parse(payload).map_err(invalid)?.index,
             }),
+            // Those of other namespaces do not matter here.
+            RTM_NEWADDR | RTM_DELADDR if nsid.is_none() => Self::Event(Event::AddressesChanged),
             _ => Self::Nothing,
         })
     }
@@ -285,11 +299,15 @@ const IFLA_LINK: u16 = 5;
 const LINK_HEADER_LEN: usize = 16;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWMULTICAST: u16 = 56;
 const RTM_DELMULTICAST: u16 = 57;
 const RTM_NEWNSID: u16 = 88;
 const RTM_DELNSID: u16 = 89;
 const RTNLGRP_LINK: u32 = 1;
+const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const RTNLGRP_NSID: u32 = 28;
 const RTNLGRP_IPV4_MCADDR: u32 = 37;
 const RTNLGRP_IPV6_MCADDR: u32 = 38;

@@ -40,6 +40,7 @@ pub mod tx_batch;
 pub mod udp_batch;
 pub mod uring;
 pub mod vhost;
+pub mod wire_form;
 #[cfg(feature = "af-xdp")]
 pub mod xdp;
 

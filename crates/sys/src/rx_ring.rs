@@ -168,6 +168,7 @@ impl RxRing {
     ///
     /// # Panics
     /// As [`RxRing::bytes`].
+    #[inline]
     pub fn bytes_mut(&mut self, slot: u16, at: usize, len: usize) -> &mut [u8] {
         let start = self.checked_start(slot, at, len);
         // SAFETY: as in `bytes`, and `&mut self` makes this the only slice.

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use umacvlan_core::VlanPath;
 use umacvlan_core::offload::{TaggedPrefix, UNTAGGED_PREFIX_LEN};
+
+use crate::wire_form::WireForm;
 
 /// Frames in one system call.
 pub const TX_BATCH: usize = 64;
@@ -14,21 +15,21 @@ pub const TX_BATCH: usize = 64;
 pub struct Outgoing<'f> {
     /// Vnet header and frame. They are not modified, because other ports may get the same bytes.
     pub unit: &'f [u8],
-    /// The VLAN tags to insert before those that the frame has.
-    pub path: &'f VlanPath,
+    /// The VLAN tags to insert before those that the frame has, and its source address.
+    pub form: &'f WireForm,
 }
 
 impl<'f, B: AsRef<[u8]> + ?Sized> From<&'f B> for Outgoing<'f> {
-    /// A frame without inserted tags.
+    /// A frame as it is.
     fn from(unit: &'f B) -> Self {
-        Self { unit: unit.as_ref(), path: &VlanPath::UNTAGGED }
+        Self { unit: unit.as_ref(), form: &WireForm::UNCHANGED }
     }
 }
 
 /// The message headers of one batch, reused between batches.
 pub struct TxBatch {
     messages: Box<[libc::mmsghdr; TX_BATCH]>,
-    /// Two for each frame: the whole frame, or a prefix with tags and the rest.
+    /// Two for each frame: the whole frame, or a prefix that differs and the rest.
     vectors: Box<[[libc::iovec; 2]; TX_BATCH]>,
     heads: Box<[TaggedPrefix; TX_BATCH]>,
 }
@@ -84,16 +85,16 @@ impl TxBatch {
         next
     }
 
-    /// Fills the message of a frame. Inserted tags are in a copy of the bytes before them, so the frame
-    /// itself is not modified.
+    /// Fills the message of a frame. Inserted tags and another source are in a copy of the first bytes, so
+    /// the frame itself is not modified.
     #[inline]
-    fn lay_out(&mut self, at: usize, Outgoing { unit, path }: Outgoing<'_>) {
+    fn lay_out(&mut self, at: usize, Outgoing { unit, form }: Outgoing<'_>) {
         let vectors = &mut self.vectors[at];
         let mut pieces = 1;
         vectors[0] = vector(unit);
-        if !path.is_untagged() {
+        if !form.is_unchanged() {
             // The kernel refuses an empty message, so an invalid frame is reported as refused.
-            if let Some(head) = TaggedPrefix::new(unit, path) {
+            if let Some(head) = form.prefix(unit) {
                 self.heads[at] = head;
                 *vectors =
                     [vector(self.heads[at].as_bytes()), vector(&unit[UNTAGGED_PREFIX_LEN..])];

@@ -183,7 +183,7 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
         Ok(()) if facts.wireless => {
             let state = if named { State::Fail } else { State::Warn };
             Check::new("parent", state, "a Wi-Fi station sends its own address only")
-                .fix("use a wired interface; or passthru, which has the parent's address")
+                .fix("macnat = true for this parent; or a wired interface")
         }
         Ok(()) => Check::ok("parent", facts.summary(chosen(link, facts).name)),
         Err(error) => {
@@ -338,7 +338,7 @@ mod tests {
         for (named, state) in [(true, State::Fail), (false, State::Warn)] {
             let check = parent_check(&link, &facts, &Ok(()), named);
             assert_eq!(check.state, state);
-            assert!(check.fix.unwrap().contains("wired"));
+            assert!(check.fix.unwrap().contains("macnat"));
         }
     }
 

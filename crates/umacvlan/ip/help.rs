@@ -119,7 +119,8 @@ MACVLAN: mode private|vepa|bridge|passthru|source   vepa if a new link is given 
          macaddr add MAC, del MAC, set [MAC ...], flush   source: the stations it hears";
 
 const QUEUE: &str = "         bcqueuelen FRAMES  group frames that may wait
-         bclim N            how many links a group may have before its frames wait";
+         bclim N            how many links a group may have before its frames wait
+         macnat on          of the first link: all links of the parent send with its address";
 
 const LINK_EXAMPLES: &str = "
 Examples:
@@ -134,7 +135,8 @@ const PARENT: &str = "\
 Usage: umacvlan parent [show] [[dev] NAME]
 
 Shows the interfaces that carry links, and how busy the worker of each is.
-  -d  adds how each is served, -s its counters; -j is everything as JSON
+  -d  adds how each is served, and with macnat the IP addresses of links, -s its counters; -j is
+      everything as JSON
 
 Examples:
   umacvlan parent

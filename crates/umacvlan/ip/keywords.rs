@@ -75,6 +75,7 @@ pub(super) enum MacvlanWord {
     /// A limit.
     Limit(&'static LimitWord),
     Macaddr,
+    Macnat,
     Mode,
     /// A rule.
     Rule(RuleWord),
@@ -241,16 +242,19 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; WORDS] = {
     table[4] =
         Keyword::prefix("bcqueuelen", MacvlanWord::Bcqueuelen).takes(Operand::Any).offered(ADD_SET);
     table[5] = Keyword::prefix("help", MacvlanWord::Help);
+    table[6] = Keyword::whole("macnat", MacvlanWord::Macnat)
+        .takes(Operand::Words(&["off", "on"]))
+        .offered(ADD);
     let mut at = 0;
     while at < FLAGS {
         let flag = MacvlanFlag::ALL[FLAGS - 1 - at];
-        table[6 + at] = Keyword::prefix(flag.name(), MacvlanWord::Setting(flag)).offered(ADD_SET);
+        table[7 + at] = Keyword::prefix(flag.name(), MacvlanWord::Setting(flag)).offered(ADD_SET);
         at += 1;
     }
     let mut at = 0;
     while at < LIMITS.len() {
         let word = &LIMITS[at];
-        table[6 + FLAGS + at] = Keyword::whole(word.name, MacvlanWord::Limit(word))
+        table[7 + FLAGS + at] = Keyword::whole(word.name, MacvlanWord::Limit(word))
             .takes(Operand::Any)
             .offered(ADD_SET);
         at += 1;
@@ -259,14 +263,14 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; WORDS] = {
     while at < RuleWord::ALL.len() {
         let word = RuleWord::ALL[at];
         let operand = if word.is_list() { EDITS } else { Operand::Words(&["off", "on"]) };
-        table[6 + FLAGS + LIMITS.len() + at] =
+        table[7 + FLAGS + LIMITS.len() + at] =
             Keyword::whole(word.name(), MacvlanWord::Rule(word)).takes(operand).offered(ADD_SET);
         at += 1;
     }
     table
 };
 
-const WORDS: usize = 6 + FLAGS + LIMITS.len() + RuleWord::ALL.len();
+const WORDS: usize = 7 + FLAGS + LIMITS.len() + RuleWord::ALL.len();
 
 /// What `port` may be after `type macvlan`, where it is the only keyword in addition to those of `ip`.
 pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", PortWord::Port)

@@ -22,6 +22,7 @@ pub(super) struct Macvlan {
     /// Those of the kernel.
     flags: Option<MacvlanFlags>,
     spoofchk: Option<bool>,
+    macnat: Option<bool>,
     macaddr: Option<MacaddrChange>,
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
@@ -61,6 +62,7 @@ impl Macvlan {
                 }
                 Some(MacvlanWord::Limit(word)) => macvlan.limit(word, words.value()?)?,
                 Some(MacvlanWord::Rule(word)) => rule(&mut macvlan.rules, word, &mut words)?,
+                Some(MacvlanWord::Macnat) => macvlan.macnat = Some(is_on(&mut words)),
                 Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
                 Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
                 Some(MacvlanWord::Setting(MacvlanFlag::Spoofchk)) => {
@@ -122,6 +124,7 @@ impl Macvlan {
         let program = LinkPort::Program(ProgramKind::VhostUser);
         let port = self.port.or_else(|| (kind == LinkKind::Macvtap).then_some(program));
         spec.set_port(port);
+        spec.macnat = self.macnat.unwrap_or_default();
         (spec.user, spec.group, spec.client) = (self.user, self.group, self.client);
         spec.dev = self.dev;
         let mode = self.mode.unwrap_or_default();
@@ -152,9 +155,14 @@ impl Macvlan {
     /// The change of an existing link of this type.
     pub(super) fn change(self, kind: LinkKind) -> Result<MacvlanChange, CommandError> {
         let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, limits, rules, .. } = self;
-        let Self { port, client, user, group, .. } = self;
+        let Self { port, client, user, group, macnat, .. } = self;
         if port.is_some() || client.is_some() || user.is_some() || group.is_some() {
             let hint = "the port of a link cannot be changed: delete it and make it again";
+            return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(hint));
+        }
+        if macnat.is_some() {
+            let hint =
+                "macnat is of the parent and all its links: it is given with the first of them";
             return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(hint));
         }
         // A daemon of an older version has macvlans only.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::error::{CommandError, FAILED};
 use super::session::{Session, command_error, print};
 use super::show::Style;
-use umacvlan_api::{ParentView, Reasons, WorkerCounters, WorkerView};
+use umacvlan_api::{NeighbourView, ParentView, Reasons, WorkerCounters, WorkerView};
 use umacvlan_text::format::{grouped, percent, ranges};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
@@ -132,6 +132,13 @@ fn details(parent: &ParentView, text: &mut String) {
          bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured} host-filter {}{missing}",
         parent.host_filter
     );
+    if parent.macnat {
+        text.push_str("    macnat: links send with the parent's address\n");
+    }
+    for NeighbourView { address, ifname, lladdr, idle, .. } in &parent.neighbours {
+        let _ =
+            writeln!(text, "    neighbour {address} link {ifname} lladdr {lladdr} idle {idle}s");
+    }
     if let Some(why) = &parent.backend_why {
         let _ = writeln!(text, "    why this backend: {why}");
     }
@@ -289,6 +296,19 @@ eth0    up     1500      2    1  25.0 %          2.5    12,345     0        8
         );
         let rx = "    rx 99 bytes delivered 0 flooded 0 host 0 dropped no_such_sub 7 ring_full 1";
         assert_eq!(lines[3], rx);
+        let shared = ParentView {
+            macnat: true,
+            neighbours: vec![NeighbourView {
+                address: "fd00::7".into(),
+                ifname: "web".into(),
+                lladdr: "02:00:00:00:00:07".into(),
+                idle: 4,
+                ..NeighbourView::default()
+            }],
+            ..parent()
+        };
+        let neighbour = "    neighbour fd00::7 link web lladdr 02:00:00:00:00:07 idle 4s\n";
+        assert!(table(&[shared], style).contains(neighbour));
         assert!(lines[6].starts_with("eth0    absent"), "{text}");
         assert!(lines[7].ends_with(" host-filter none (CAP_BPF is missing)"), "{text}");
     }

@@ -102,6 +102,9 @@ pub(super) enum EventJson<'s> {
     ConflictEnded {
         sub: &'s str,
     },
+    Neighbours {
+        parent: &'s str,
+    },
     ParentGone {
         parent: &'s str,
     },
@@ -148,6 +151,7 @@ impl<'s> From<&'s Event> for EventJson<'s> {
             Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },
             Event::ConflictEnded { sub, .. } => Self::ConflictEnded { sub },
             Event::LeftOut { count } => Self::Unread { count: *count },
+            Event::Neighbours { parent } => Self::Neighbours { parent },
             Event::ParentGone { parent } => Self::ParentGone { parent },
             Event::ParentBack { parent } => Self::ParentBack { parent },
             Event::ParentRenamed { from, to, .. } => Self::ParentRenamed { parent: to, from },
@@ -167,6 +171,8 @@ struct Parent<'s> {
     mtu: u32,
     present: bool,
     carrier: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    macnat: bool,
 }
 
 impl<'s> From<&'s ParentStatus> for Parent<'s> {
@@ -177,6 +183,7 @@ impl<'s> From<&'s ParentStatus> for Parent<'s> {
             mtu: status.mtu,
             present: status.present,
             carrier: status.carrier,
+            macnat: status.neighbours.is_some(),
         }
     }
 }

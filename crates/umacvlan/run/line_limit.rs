@@ -88,6 +88,7 @@ fn kind(event: &Event) -> Option<LineKind> {
         Event::Trouble { sub: None, what } => Some(LineKind::Text(what.clone())),
         Event::Carrier { .. }
         | Event::LeftOut { .. }
+        | Event::Neighbours { .. }
         | Event::ParentGone { .. }
         | Event::ParentBack { .. }
         | Event::ParentRenamed { .. }

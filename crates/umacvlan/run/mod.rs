@@ -75,6 +75,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "S", default_value_t, value_parser = one_of(Semantics::ALL, Semantics::name))]
     semantics: Semantics,
 
+    /// Have the sub-interfaces send with the parent's MAC address, for a wire that passes no other: Wi-Fi,
+    /// hypervisors, clouds (MAC-NAT)
+    #[arg(long, value_name = "on|off", default_value = "off", value_parser = on_off(), action = clap::ArgAction::Set)]
+    macnat: bool,
+
     /// How TAPs are read and written: auto is io_uring where it works, plain is one system call a
     /// frame
     #[arg(long, value_name = "IO", default_value = "auto", value_parser = one_of(PortIo::ALL, PortIo::name))]

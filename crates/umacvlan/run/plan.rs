@@ -43,6 +43,7 @@ impl Plan {
             workers: cpus.into_iter().map(worker).collect(),
             backend: args.backend,
             semantics: args.semantics,
+            macnat: args.macnat,
             ..ParentOptions::default()
         };
         let places = specs.iter().map(|spec| spec.link.netns.clone()).collect();

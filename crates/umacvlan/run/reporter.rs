@@ -104,7 +104,10 @@ impl Reporter {
 
     /// Reports an event of the engine, unless there are too many of its kind.
     pub(super) fn event(&mut self, event: &Event) {
-        // A change that the sentence does not show, such as a group, is not reported.
+        // A change that the sentence does not show, such as a group or an IP address, is not reported.
+        if matches!(event, Event::Neighbours { .. }) && !self.json {
+            return;
+        }
         if let (Event::SubChanged(sub), false) = (event, self.json) {
             let sentence = now(sub);
             let before = self.reported.insert(sub.name.clone(), sentence.clone());
@@ -223,6 +226,9 @@ fn sentence(event: &Event) -> String {
         Event::ConflictEnded { sub, .. } => format!("{sub} is up again: its address is free"),
         Event::LeftOut { count } => {
             format!("{count} events were left out, because too many were not read")
+        }
+        Event::Neighbours { parent } => {
+            format!("links of {parent} have other IP addresses than before")
         }
         Event::ParentGone { parent } => {
             format!("parent {parent} was removed: its sub-interfaces stay, without carrier")

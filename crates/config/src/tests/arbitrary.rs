@@ -19,27 +19,30 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         let cpus = option::of(btree_set(0_usize..4, 0..4).prop_map(Vec::from_iter));
         let word = |words: &'static [&'static str]| option::of(select(words));
         let io = word(&["auto", "plain", "uring"]);
-        let switches = any::<(Option<bool>, Option<bool>)>();
+        let switches = any::<(Option<bool>, Option<bool>, Option<bool>)>();
         let port = option::of(select(&PortKind::ALL[..]));
         let workers = option::of(1..=4_usize);
         let backend = option::of(select(&Backend::ALL[..]));
         (backend, workers, cpus, option::of(select(&PollMode::ALL[..])), switches, (io, port))
-            .prop_map(|(backend, workers, cpus, poll, (kernel, coalesce), (io, port))| Settings {
-                port,
-                coalesce,
-                workers,
-                backend,
-                cpus,
-                poll,
-                semantics: kernel.map(|kernel| match kernel {
-                    true => Semantics::Kernel7_3,
-                    false => Semantics::Documented,
-                }),
-                io: io.map(|word| match word {
-                    "auto" => PortIo::Auto,
-                    "plain" => PortIo::Plain,
-                    _ => PortIo::Uring,
-                }),
+            .prop_map(|(backend, workers, cpus, poll, (kernel, coalesce, macnat), (io, port))| {
+                Settings {
+                    port,
+                    coalesce,
+                    macnat,
+                    workers,
+                    backend,
+                    cpus,
+                    poll,
+                    semantics: kernel.map(|kernel| match kernel {
+                        true => Semantics::Kernel7_3,
+                        false => Semantics::Documented,
+                    }),
+                    io: io.map(|word| match word {
+                        "auto" => PortIo::Auto,
+                        "plain" => PortIo::Plain,
+                        _ => PortIo::Uring,
+                    }),
+                }
             })
     };
     let parents =

@@ -141,6 +141,7 @@ fn link_spec(
         dhcp: request.network.dhcp()?,
         settings,
         host: host.map(|from| HostAccess { to, from }).unwrap_or_default(),
+        macnat: options.macnat,
         mtu: options.mtu,
         interface: options.port,
         netns: Some(netns_path.to_owned()),

@@ -14,11 +14,12 @@ use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_text::suggest::did_you_mean;
 
 /// Every option by its name.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "bclim",
     "dhcp_timeout",
     "host",
     "macaddr",
+    "macnat",
     "metric",
     "mode",
     "mtu",
@@ -45,6 +46,8 @@ pub(super) struct Options {
     pub(super) dhcp_timeout: Duration,
     /// The host reaches the containers: from these addresses, or derived ones if there are none.
     pub(super) host: Option<Vec<IpAddr>>,
+    /// The containers send with the parent's MAC address.
+    pub(super) macnat: bool,
     /// Of the default routes.
     pub(super) metric: u32,
     /// In bytes; the parent's if absent.
@@ -89,6 +92,7 @@ impl Options {
             },
             dhcp_timeout: dhcp_timeout(given)?,
             host: host(given.get("host").map(String::as_str).unwrap_or_default())?,
+            macnat: value(given, "macnat")?.unwrap_or(false),
             metric: value(given, "metric")?.unwrap_or(METRIC),
             mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
             no_default_route: value(given, "no_default_route")?.unwrap_or(false),
@@ -98,6 +102,11 @@ impl Options {
         let MacvlanSettings { mode, sources, .. } = &options.settings;
         if *mode != Mode::Source && (nodst || !sources.is_empty()) {
             bail!("network options macaddr and nodst are for mode source only");
+        }
+        if options.macnat && *mode == Mode::Passthru {
+            bail!(
+                "network option macnat is not for mode passthru, which takes the parent's address"
+            );
         }
         if options.host.is_some() && !matches!(mode, Mode::Bridge | Mode::Vepa) {
             bail!("network option host is for modes bridge and vepa, and this is {mode}");

@@ -61,7 +61,7 @@ impl Service {
         };
         let name = self.concrete(name, spec, netns.as_ref())?;
         check_dhcp(spec)?;
-        let parent = self.attach(&spec.parent)?;
+        let parent = self.attach(&spec.parent, spec.macnat)?;
         let port = PortSpec {
             client: spec.client.as_deref(),
             dev: spec.dev.as_deref(),

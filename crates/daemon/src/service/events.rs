@@ -84,7 +84,7 @@ pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
 impl Service {
     /// Handles events. A link with several changes is read once.
     pub(super) fn handle_events(&mut self, events: Vec<Event>) {
-        let mut changed = BTreeSet::new();
+        let (mut changed, mut neighbours) = (BTreeSet::new(), BTreeSet::new());
         for event in events {
             match event {
                 Event::SubChanged(sub) => {
@@ -94,6 +94,7 @@ impl Service {
                 Event::LeftOut { count } => {
                     tracing::warn!("{count} events were left out: all links are read again");
                     changed.extend(self.links.keys().copied().map(SubId));
+                    neighbours.extend(self.parents.keys().cloned());
                 }
                 Event::Carrier { parent, on } => {
                     tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
@@ -108,6 +109,9 @@ impl Service {
                     self.next_host_check = None;
                     self.write_parents();
                     self.publish(EventKind::ParentBack { parent });
+                }
+                Event::Neighbours { parent } => {
+                    neighbours.insert(parent);
                 }
                 Event::ParentRenamed { from, to, .. } => {
                     tracing::info!("parent {from} is {to} now");
@@ -138,6 +142,7 @@ impl Service {
                 }
             }
         }
+        neighbours.iter().for_each(|handle| self.write_parent_or_log(handle));
         let mut hosts = BTreeSet::new();
         for SubId(id) in changed {
             let known = self.unsaved.contains(&id);

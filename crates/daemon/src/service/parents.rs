@@ -6,15 +6,17 @@ use std::io;
 use umacvlan_core::MacAddr;
 use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{
-    AbsentParent, KnownParent, ParentOptions, ParentStatus, SubStatus, VlanFilterStatus,
+    AbsentParent, KnownParent, NeighbourStatus, ParentOptions, ParentStatus, SubStatus,
+    VlanFilterStatus,
 };
 
 use super::Service;
 use super::events::LogKind;
-use super::problem::storage_error;
+use super::problem::{plain, storage_error};
 use crate::ServiceError;
 use crate::parent_record::ParentRecord;
 use crate::record_store::Reservation;
+use umacvlan_api::Code;
 use umacvlan_config::{Config, ParentSettings};
 use umacvlan_engine::cpus;
 
@@ -49,14 +51,33 @@ impl Service {
     /// now, or a VLAN of one. For a link of umacvlan in this namespace that is the link's own
     /// parent, and for a macvlan of the kernel the interface below it, as for a macvlan on a macvlan.
     /// Returns its name in requests to the engine.
-    pub(super) fn attach(&mut self, name: &str) -> Result<String, ServiceError> {
+    ///
+    /// `macnat`: its links are to share its MAC address.
+    pub(super) fn attach(&mut self, name: &str, macnat: bool) -> Result<String, ServiceError> {
+        let handle = self.attach_present(name, macnat)?;
+        let shares = self.parents.get(&handle).is_some_and(|parent| parent.record.macnat);
+        match macnat && !shares {
+            true => Err(plain(
+                Code::Refused,
+                format!(
+                    "{name}: its links have their own addresses: set macnat = true for the parent \
+                     in the configuration, or delete its links first"
+                ),
+            )),
+            false => Ok(handle),
+        }
+    }
+
+    fn attach_present(&mut self, name: &str, macnat: bool) -> Result<String, ServiceError> {
         let name = self.engine.flatten(name)?;
         let name = name.as_str();
         let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
         if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
             return Ok(seen.parent.clone());
         }
-        self.attach_named(name, self.config.parent(name), None)
+        let settings = self.config.parent(name);
+        let settings = ParentSettings { macnat: macnat || settings.macnat, ..settings };
+        self.attach_named(name, settings, None)
     }
 
     /// Attaches the parent of a link of a former daemon, whatever its name is now; it may be
@@ -84,7 +105,11 @@ impl Service {
         }
         let settings = match self.config.parents.contains_key(handle) {
             true => self.config.parent(handle),
-            false => self.config.parent(&binding.link),
+            // Its first link may have asked for the address.
+            false => ParentSettings {
+                macnat: record.is_some_and(|record| record.macnat),
+                ..self.config.parent(&binding.link)
+            },
         };
         let former = Former { record: record.cloned(), own_mac, known, absent };
         self.attach_as(handle, None, &binding.workers, settings, former)
@@ -173,7 +198,7 @@ impl Service {
         former: Former,
     ) -> Result<String, ServiceError> {
         let cpus = self.choose_cpus(&settings, shared);
-        let ParentSettings { backend, coalesce, io, poll, semantics, .. } = settings;
+        let ParentSettings { backend, coalesce, io, poll, semantics, macnat, .. } = settings;
         let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
         let workers = cpus.iter().map(worker).collect();
         let Former { record: former, own_mac, known, absent } = former;
@@ -186,6 +211,12 @@ impl Service {
             semantics,
             own_mac,
             absent,
+            macnat,
+            neighbours: former
+                .iter()
+                .flat_map(|former| &former.neighbours)
+                .map(NeighbourStatus::from)
+                .collect(),
             tags: former.as_ref().is_some_and(|former| former.tags),
             ..ParentOptions::default()
         };
@@ -273,10 +304,15 @@ impl Service {
     /// Saves the records of all parents that have changed.
     pub(super) fn write_parents(&mut self) {
         for handle in self.parents.keys().cloned().collect::<Vec<_>>() {
-            if let Err(error) = self.write_parent(&handle, None) {
-                let what = storage_error(&self.parent_name(&handle), &error).to_string();
-                self.trouble(LogKind::Text(what.clone()), what);
-            }
+            self.write_parent_or_log(&handle);
+        }
+    }
+
+    /// Saves the record of a parent if it has changed.
+    pub(super) fn write_parent_or_log(&mut self, handle: &str) {
+        if let Err(error) = self.write_parent(handle, None) {
+            let what = storage_error(&self.parent_name(handle), &error).to_string();
+            self.trouble(LogKind::Text(what.clone()), what);
         }
     }
 
@@ -317,6 +353,8 @@ fn record(status: &ParentStatus) -> ParentRecord {
         bc_cutoff: status.bc_cutoff,
         switched_off: status.switched_off.into(),
         tags: status.vlan_filter != VlanFilterStatus::Untouched,
+        macnat: status.neighbours.is_some(),
+        neighbours: status.neighbours.iter().flatten().map(Into::into).collect(),
         interface: status.known.clone().map(Into::into),
     }
 }

@@ -54,7 +54,8 @@ pub(super) fn storage_error(what: &str, error: &io::Error) -> ServiceError {
 /// The kind of the problem.
 fn kind(error: &Error) -> Code {
     match error {
-        Error::NameInUse { .. }
+        Error::MacNat { .. }
+        | Error::NameInUse { .. }
         | Error::NameInvalid(_)
         | Error::Namespace { .. }
         | Error::Netlink(_)
@@ -107,7 +108,8 @@ fn explanation(error: &Error) -> Option<String> {
 /// The interface of the problem.
 fn device(error: &Error) -> Option<String> {
     match error {
-        Error::NameInUse { name, .. }
+        Error::MacNat { name, .. }
+        | Error::NameInUse { name, .. }
         | Error::NameInvalid(name)
         | Error::Namespace { name, .. }
         | Error::NoSuchParent(name)

@@ -36,13 +36,13 @@ pub enum Uplink {
 impl Uplink {
     /// Hands at most `budget` frames to `on`; returns how many there were. Each comes with the bytes
     /// of its vnet header and itself, or with the reason to drop it. A frame in one of `vlans` comes
-    /// without its tags, and with the switch of that VLAN.
+    /// without its tags, and with the switch of that VLAN. Bytes may be changed in place.
     pub(crate) fn recv(
         &mut self,
         pool: &mut BufferPool,
         vlans: &Vlans,
         budget: usize,
-        mut on: impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, FrameRef, Result<&mut [u8], DropReason>),
     ) -> usize {
         match self {
             Self::Memory(link) => {
@@ -193,14 +193,14 @@ fn untag(
     vlans: &Vlans,
     stored: FrameRef,
     unit: &mut [u8],
-    on: &mut impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
+    on: &mut impl FnMut(SwitchId, FrameRef, Result<&mut [u8], DropReason>),
 ) {
     if vlans.is_empty() {
         return on(SwitchId::UNTAGGED, stored, Ok(unit));
     }
     let (id, start) = vlans.untag(unit);
     match start {
-        Some(start) => on(id, stored.without_prefix(start), Ok(&unit[start..])),
+        Some(start) => on(id, stored.without_prefix(start), Ok(&mut unit[start..])),
         None => on(id, stored, Err(DropReason::Runt)),
     }
 }

@@ -35,7 +35,7 @@ impl PacketUplink {
         vlans: &Vlans,
         storage: impl Fn(u16) -> StorageKind,
         budget: usize,
-        mut on: impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, FrameRef, Result<&mut [u8], DropReason>),
     ) -> usize {
         for count in 0..budget {
             let Some(mut received) = self.socket.ring.receive() else {
@@ -55,7 +55,7 @@ impl PacketUplink {
                         received.at += SLOT_HEADER_LEN;
                     }
                     let RxFrame { slot, at, len, .. } = received;
-                    on(id, FrameRef::new(storage, at, len), Ok(ring.bytes(slot, at, len)));
+                    on(id, FrameRef::new(storage, at, len), Ok(ring.bytes_mut(slot, at, len)));
                 }
                 Extent::Queued => match self.recv_queued(pool, vlans, received) {
                     Ok((id, stored, bytes)) => on(id, stored, Ok(bytes)),
@@ -95,7 +95,7 @@ impl PacketUplink {
         pool: &'a mut BufferPool,
         vlans: &Vlans,
         received: RxFrame,
-    ) -> Result<(SwitchId, FrameRef, &'a [u8]), DropReason> {
+    ) -> Result<(SwitchId, FrameRef, &'a mut [u8]), DropReason> {
         let Some(buffer) = pool.acquire() else {
             // The frame must leave the queue, or the next slot would get it.
             let _ = self.socket.recv_queued(&mut [0; 16]);
@@ -119,7 +119,7 @@ impl PacketUplink {
             id = restore_tag(vlans, bytes, &mut start, &mut len, tag);
         }
         let stored = FrameRef::new(StorageKind::Pool { buffer }, start, len);
-        Ok((id, stored, pool.bytes(buffer, start, len)))
+        Ok((id, stored, pool.bytes_mut(buffer, start, len)))
     }
 }
 

@@ -19,6 +19,7 @@ use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::syscall_count;
 use umacvlan_sys::tx_batch::Outgoing;
+use umacvlan_sys::wire_form::WireForm;
 use umacvlan_sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
 use super::reassembly::{Outcome, Reassembly};
@@ -121,7 +122,7 @@ impl XdpUplink {
         pool: &mut BufferPool,
         vlans: &Vlans,
         budget: usize,
-        mut on: impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, FrameRef, Result<&mut [u8], DropReason>),
     ) -> usize {
         let mut count = 0;
         let Self { sockets, reassemblies, next, partial_checksums, .. } = self;
@@ -192,7 +193,7 @@ impl XdpUplink {
     fn push(
         &mut self,
         number: usize,
-        Outgoing { unit, path }: Outgoing<'_>,
+        Outgoing { unit, form }: Outgoing<'_>,
         on_refused: &mut impl FnMut(usize, DropReason),
     ) -> Result<(), DropReason> {
         let Some((header, frame)) = unit.split_first_chunk::<VNET_LEN>() else {
@@ -201,9 +202,9 @@ impl XdpUplink {
         let header = VnetHeader::parse(header);
         self.make_room(segment_count(header, frame), on_refused)?;
         let pushed = match (header.is_gso(), header.is_plain()) {
-            (true, _) => self.push_segments(header, frame, path),
-            (false, true) => self.push_one(frame, path, |_| {}),
-            (false, false) => self.push_partial_checksum(header, frame, path),
+            (true, _) => self.push_segments(header, frame, form),
+            (false, true) => self.push_one(frame, form, |_| {}),
+            (false, false) => self.push_partial_checksum(header, frame, form),
         };
         self.origin.resize(self.sockets[0].pushed(), number);
         pushed
@@ -213,14 +214,14 @@ impl XdpUplink {
         &mut self,
         header: VnetHeader,
         frame: &[u8],
-        path: &VlanPath,
+        form: &WireForm,
     ) -> Result<(), DropReason> {
         let Self { sockets, work, longest, .. } = self;
         let mut pushed = Ok(());
         let segmented = segment(header, frame, work, |unit| {
             // The first segment is as long as any: if it fits, so do the others.
             if pushed.is_ok() {
-                pushed = push_frame(&mut sockets[0], *longest, &unit[VNET_LEN..], path, |_| {});
+                pushed = push_frame(&mut sockets[0], *longest, &unit[VNET_LEN..], form, |_| {});
             }
         });
         segmented.map_err(|_| DropReason::Unsupported).and(pushed)
@@ -230,19 +231,19 @@ impl XdpUplink {
         &mut self,
         header: VnetHeader,
         frame: &[u8],
-        path: &VlanPath,
+        form: &WireForm,
     ) -> Result<(), DropReason> {
         // `complete_checksum` cannot fail: every header from a port has been validated.
-        let long = frame.len() + path.as_bytes().len() > self.sockets[0].room();
+        let long = frame.len() + form.path().as_bytes().len() > self.sockets[0].room();
         match self.work.get_mut(..frame.len()).filter(|_| long) {
-            None => self.push_one(frame, path, |room| {
-                let _ = complete_checksum(&mut shifted(path, header), room);
+            None => self.push_one(frame, form, |room| {
+                let _ = complete_checksum(&mut shifted(form.path(), header), room);
             }),
             // The checksum covers all pieces, so it is completed before the frame is split.
             Some(work) => {
                 work.copy_from_slice(frame);
                 let _ = complete_checksum(&mut { header }, work);
-                push_frame(&mut self.sockets[0], self.longest, work, path, |_| {})
+                push_frame(&mut self.sockets[0], self.longest, work, form, |_| {})
             }
         }
     }
@@ -250,10 +251,10 @@ impl XdpUplink {
     fn push_one(
         &mut self,
         frame: &[u8],
-        path: &VlanPath,
+        form: &WireForm,
         finish: impl FnOnce(&mut [u8]),
     ) -> Result<(), DropReason> {
-        push_frame(&mut self.sockets[0], self.longest, frame, path, finish)
+        push_frame(&mut self.sockets[0], self.longest, frame, form, finish)
     }
 
     /// Makes room for this many frames, with a kick if it has to.
@@ -320,7 +321,7 @@ fn deliver(
     outcome: Outcome,
     partial_checksums: bool,
     vlans: &Vlans,
-    on: &mut impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
+    on: &mut impl FnMut(SwitchId, FrameRef, Result<&mut [u8], DropReason>),
 ) {
     match outcome {
         Ok((buffer, len)) => {
@@ -354,19 +355,23 @@ fn shifted(path: &VlanPath, mut header: VnetHeader) -> VnetHeader {
     header
 }
 
-/// Pushes a copy of a frame with these tags; `finish` completes a copy that fits one chunk. The
+/// Pushes a copy of a frame in this form; `finish` completes a copy that fits one chunk. The
 /// kernel does not check the length of a frame, so this does.
 fn push_frame(
     socket: &mut XskSocket,
     longest: usize,
     frame: &[u8],
-    path: &VlanPath,
+    form: &WireForm,
     finish: impl FnOnce(&mut [u8]),
 ) -> Result<(), DropReason> {
     let Some((addresses, rest)) = frame.split_first_chunk::<12>() else {
         return Err(DropReason::Runt);
     };
-    let tags = path.as_bytes();
+    let mut addresses = *addresses;
+    if let Some(source) = form.source() {
+        addresses[6..].copy_from_slice(&source.octets());
+    }
+    let tags = form.path().as_bytes();
     let len = frame.len() + tags.len();
     // One 802.1Q tag is not counted, as with a packet socket.
     let first = if tags.is_empty() { rest } else { tags };
@@ -376,14 +381,14 @@ fn push_frame(
     }
     let fill = |room: &mut [u8]| {
         let (head, behind) = room.split_at_mut(addresses.len() + tags.len());
-        head[..12].copy_from_slice(addresses);
+        head[..12].copy_from_slice(&addresses);
         head[12..].copy_from_slice(tags);
         behind.copy_from_slice(rest);
         finish(room);
     };
     let pushed = match len <= socket.room() {
         true => socket.push(len, fill),
-        false => socket.push_multi_buffer([addresses, tags, rest]),
+        false => socket.push_multi_buffer([&addresses, tags, rest]),
     };
     match pushed {
         true => Ok(()),

@@ -49,6 +49,9 @@ impl Worker {
     pub(super) fn turn_captured(&mut self, now: Instant) -> io::Result<Turn> {
         let Self { forwarder, vlans, uplink, ports, pool, gone, captures, .. } = self;
         let watch = Watch { captures };
+        if forwarder.switches.translate() {
+            forwarder.begin_translated_turn(vlans, now);
+        }
         forwarder.resume_floods();
         let mut turn = Turn::default();
         if forwarder.tx.limits.is_active() {
@@ -84,9 +87,17 @@ impl Worker {
             watch.egress(forwarder, from, stored, bytes);
         });
         let Forwarder { switches, floods, tx, .. } = forwarder;
+        let mut translated = Vec::new();
         tx.each_queued(pool, floods, uplink.as_ref(), |point, id, sub, unit| {
-            let bytes = unit.get(VNET_LEN..).unwrap_or_default();
+            let mut bytes = unit.get(VNET_LEN..).unwrap_or_default();
             let switch = id.unwrap_or_else(|| switches.switch_of(sub));
+            if let (Some(id), Some((head, rest))) = (id, bytes.split_at_checked(12))
+                && let Some(source) = vlans.form(id).source()
+            {
+                translated.clear();
+                translated.extend([&head[..6], &source.octets(), rest].concat());
+                bytes = &translated;
+            }
             let (fate, len) = (Fate::Send, bytes.len());
             watch.see(&Sighting { point, switch, sub: Some(sub), fate, len, bytes });
         });
@@ -111,11 +122,20 @@ impl Watch<'_> {
         forwarder: &mut Forwarder,
         switch: SwitchId,
         stored: FrameRef,
-        bytes: Result<&[u8], DropReason>,
+        bytes: Result<&mut [u8], DropReason>,
     ) {
-        let frame = bytes.ok().and_then(|unit| unit.get(VNET_LEN..)).unwrap_or_default();
         let (before, queued) = (forwarder.switches.get(switch).wire, forwarder.tx.queued());
-        forwarder.ingress_tagged(switch, stored, bytes);
+        // What has a translation is seen as it is behind it, like a frame of which the tags were removed.
+        let frame = match bytes {
+            Ok(unit) => {
+                forwarder.ingress_translated(switch, stored, Ok(unit));
+                unit.get(VNET_LEN..).unwrap_or_default()
+            }
+            Err(reason) => {
+                forwarder.ingress_tagged(switch, stored, Err(reason));
+                &[]
+            }
+        };
         let fate = fate_of_ingress(&before, forwarder, switch, queued);
         let (point, sub, len) = (Point::FromWire, None, stored.frame_len());
         self.see(&Sighting { point, switch, sub, fate, len, bytes: frame });

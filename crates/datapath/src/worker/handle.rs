@@ -35,6 +35,8 @@ pub enum Notice {
     /// A sub-interface has sent a membership report, or a group frame from an address that is not
     /// its own: the addresses that its interface receives may have changed.
     Addresses(SubIndex),
+    /// A link of a parent with a translation has got or lost an IP address.
+    Neighbours,
     /// The connection of a program has ended.
     PortClosed {
         /// The sub-interface.

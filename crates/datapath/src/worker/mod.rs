@@ -8,6 +8,7 @@ mod captured;
 mod handle;
 mod heartbeat;
 mod last_counters;
+mod neighbours;
 mod requests;
 mod seccomp;
 
@@ -25,6 +26,7 @@ pub use handle::{Ended, LeftThread, Notice, Notifier, OnWorker, Remains, Stopped
 use heartbeat::Heartbeat;
 pub use requests::{AddError, Snapshot};
 pub use seccomp::SYSTEM_CALLS;
+pub use umacvlan_macnat::Neighbour;
 
 use crate::capture::Capture;
 use crate::forwarder::{Forwarder, TagsSeen};
@@ -177,15 +179,22 @@ impl Worker {
             return self.turn_captured(now);
         }
         let Self { forwarder, vlans, uplink, ports, pool, gone, .. } = self;
+        let translate = forwarder.switches.translate();
+        if translate {
+            forwarder.begin_translated_turn(vlans, now);
+        }
         forwarder.resume_floods();
         let mut turn = Turn::default();
         if forwarder.tx.limits.is_active() {
             turn.frames = forwarder.release_limited(now);
         }
         if let Some(uplink) = uplink {
-            turn.frames += uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
-                forwarder.ingress(id, stored, bytes);
-            });
+            turn.frames += match translate {
+                false => uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
+                    forwarder.ingress(id, stored, bytes.map(|unit| &*unit));
+                }),
+                true => recv_translated(uplink, pool, vlans, forwarder),
+            };
         }
         turn.events = turn.frames;
         turn.events += ports.recv(pool, |event| match event {
@@ -254,12 +263,19 @@ impl Worker {
         limit.into_iter().chain(retry).min()
     }
 
-    /// Reports the membership changes, the lost interfaces, the ended connections and the first tags of
-    /// this turn.
+    /// Reports the membership changes, the lost interfaces, the ended connections, the first tags and the
+    /// new neighbours of this turn.
     fn send_notices(&mut self) {
         let tags = self.forwarder.tags == TagsSeen::New;
         let closed = self.ports.has_closed();
-        if self.gone.is_empty() && self.forwarder.reports.is_empty() && !tags && !closed {
+        let translate = self.forwarder.switches.translate();
+        let neighbours = translate && self.forwarder.has_new_neighbours();
+        if self.gone.is_empty()
+            && self.forwarder.reports.is_empty()
+            && !tags
+            && !closed
+            && !neighbours
+        {
             return;
         }
         if tags {
@@ -270,7 +286,8 @@ impl Worker {
         let gone = self.gone.drain(..).map(Notice::PortGone);
         let closed = self.ports.take_closed();
         let closed = closed.map(|(sub, number, why)| Notice::PortClosed { sub, number, why });
-        let notices = changed.chain(gone).chain(closed).chain(tags);
+        let neighbours = neighbours.then_some(Notice::Neighbours);
+        let notices = changed.chain(gone).chain(closed).chain(tags).chain(neighbours);
         match &self.notifier {
             Some(notifier) => notifier.notify(notices),
             None => notices.for_each(drop),
@@ -287,4 +304,18 @@ impl Worker {
         }
         true
     }
+}
+
+/// Reads from the wire for a worker with a translation.
+// Out of line: without one the code for a frame is as if there were none.
+#[inline(never)]
+fn recv_translated(
+    uplink: &mut Uplink,
+    pool: &mut BufferPool,
+    vlans: &Vlans,
+    forwarder: &mut Forwarder,
+) -> usize {
+    uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
+        forwarder.ingress_translated(id, stored, bytes);
+    })
 }

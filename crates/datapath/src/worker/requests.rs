@@ -207,6 +207,7 @@ impl Worker {
         };
         if !up {
             unhold(&mut self.held, sub);
+            self.release_neighbours(sub);
         }
         let tx = &mut self.forwarder.tx;
         // An io_uring that has failed ends the worker with its next turn.
@@ -346,7 +347,7 @@ impl Worker {
     }
 
     fn add_counters(&self, vlan_switch: &VlanSwitch, sum: &mut Snapshot) {
-        let VlanSwitch { switch, wire, removed, pending_floods } = vlan_switch;
+        let VlanSwitch { switch, wire, removed, pending_floods, nat: _ } = vlan_switch;
         let stats = |sub: SubIndex| self.forwarder.tx.subs[sub.index()];
         sum.wire += *wire;
         sum.subs.extend(switch.subs().map(|(sub, _)| (sub, stats(sub))));

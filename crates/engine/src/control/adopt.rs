@@ -38,6 +38,7 @@ impl Control {
 
     pub(crate) fn adopt_sub(&mut self, parent: &str, adopt: &Adopt) -> Result<SubStatus, Error> {
         let parent = self.inventory.parent_named(parent)?;
+        self.check_mode(parent, "a link with passthru", adopt.settings.mode)?;
         let id = self.inventory.claim_sub(adopt.number)?;
         let workers = &self.inventory[parent].workers;
         if self.hold_adopted {

@@ -94,6 +94,9 @@ impl Control {
             let (parent, adopt) = &kept[at];
             outcomes.insert(at, self.adopt_sub(parent, adopt));
         }
+        for parent in self.inventory.parent_ids() {
+            self.restore_neighbours(parent);
+        }
         // Siblings hear each other while the parent's filter is still being filled.
         self.release_adopted();
         self.settle_memberships();

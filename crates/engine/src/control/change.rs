@@ -14,6 +14,12 @@ use crate::control::error::Error;
 
 impl Control {
     pub(crate) fn change_sub(&mut self, id: SubId, changes: Vec<SubChange>) -> Result<(), Error> {
+        let (sub, _) = self.inventory.sub_and_parent(id)?;
+        for change in &changes {
+            if let SubChange::Mode(mode) = change {
+                self.check_mode(sub.parent, &sub.name, *mode)?;
+            }
+        }
         if changes.iter().any(gives_to_host) {
             self.release_to_host(id);
         }

@@ -38,6 +38,7 @@ impl Control {
     ) -> Result<SubStatus, Error> {
         let parent = self.inventory.parent_named(parent)?;
         check_name(&options.name)?;
+        self.check_mode(parent, &options.name, options.settings.mode)?;
         let id = self.inventory.claim_sub(options.number)?;
         let (veth, instead_of_veth) = match &options.program {
             Some(program) => {

@@ -32,6 +32,11 @@ impl Control {
         options: &SubOptions,
     ) -> Result<Made, Error> {
         let name = &options.name;
+        if self.inventory[parent].translation.is_some() {
+            let why =
+                "programs in the kernel do not translate the addresses of a parent with macnat";
+            return Err(Error::NoVeth { name: name.clone(), why: why.to_owned() });
+        }
         self.port_programs(parent).map_err(no_veth(name))?;
         let (mac, info) = self.new_address(parent, options)?;
         let mtu = options.mtu.unwrap_or(info.mtu);

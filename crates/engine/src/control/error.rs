@@ -28,6 +28,14 @@ pub enum Error {
         "cannot make \"{0}\": an interface name has 1 to 15 characters, none of them a space, a slash or a colon"
     )]
     NameInvalid(String),
+    /// It cannot be with links that share the address of their parent.
+    #[error("{name}: {why}")]
+    MacNat {
+        /// The parent or the sub-interface.
+        name: String,
+        /// The reason, and what to do.
+        why: &'static str,
+    },
     /// AF_XDP was requested and does not work.
     #[error("cannot use AF_XDP on {parent}: {why}; use backend auto or af-packet")]
     NoAfXdp {
@@ -284,7 +292,8 @@ impl Error {
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
             Self::ProgramInterface { errno, .. } => Some(*errno),
             Self::ProgramSocket { source, .. } => source.raw_os_error().or(Some(libc::EADDRINUSE)),
-            Self::NoAfXdp { .. }
+            Self::MacNat { .. }
+            | Self::NoAfXdp { .. }
             | Self::NoInterface { .. }
             | Self::NoVeth { .. }
             | Self::ProgramWorkers { .. }

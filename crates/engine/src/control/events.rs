@@ -49,6 +49,7 @@ impl Event {
         matches!(
             self,
             Self::ConflictEnded { .. }
+                | Self::Neighbours { .. }
                 | Self::Reverted { .. }
                 | Self::SubChanged(_)
                 | Self::Trouble { .. }

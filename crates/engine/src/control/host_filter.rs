@@ -12,10 +12,12 @@ use std::io;
 use umacvlan_core::MacvlanFlag;
 use umacvlan_core::switch::HostFilterRules;
 use umacvlan_netlink::{Link, Rtnl};
+use umacvlan_sys::bpf::SharedAddresses;
 use umacvlan_sys::bpf::host::HostFilter;
 
 use super::Control;
 use super::inventory::ParentId;
+use super::neighbours::share;
 use super::parent::Parent;
 #[cfg(doc)]
 use super::rx_filter::Memberships;
@@ -64,6 +66,14 @@ impl HostSide {
     /// Gives the host everything from now on, for this reason.
     pub(super) fn end(&mut self, why: &str) {
         self.state = State::Off(why.to_owned());
+    }
+
+    /// The IP addresses that a new filter hides, for the worker that knows them.
+    pub(super) fn take_shared(&mut self) -> Option<SharedAddresses> {
+        match &mut self.state {
+            State::On(filter) => filter.take_shared(),
+            State::Idle | State::Off(_) => None,
+        }
     }
 
     /// Notes that the interface has gone, and the filter with it. Another one may get one again.
@@ -120,7 +130,7 @@ impl Control {
     /// Updates the filter of every parent whose sub-interfaces have changed.
     pub(super) fn settle_host_filters(&mut self) {
         for id in self.inventory.parent_ids() {
-            let Parent { host, memberships, index, subs, workers, path, .. } =
+            let Parent { host, memberships, index, subs, workers, path, translation, info, .. } =
                 &mut self.inventory[id];
             if !path.is_untagged() {
                 // A host without a device for the VLAN does not use its frames.
@@ -138,7 +148,8 @@ impl Control {
                 continue;
             };
             // A worker that has stopped has reported it.
-            if let Ok(rules) = workers.ask(|worker| worker.switch().host_filter_rules()) {
+            if let Ok(mut rules) = workers.ask(|worker| worker.switch().host_filter_rules()) {
+                share(&mut rules, translation.as_ref(), info.mac);
                 self.show_host(id, index, &rules);
             }
         }
@@ -158,6 +169,7 @@ impl Control {
             host.end(&error.to_string());
             self.events.trouble(gets_everything(&link.name, &error));
         }
+        self.hide_neighbours(id);
     }
 
     /// Gives the host the frames of a sub-interface, before the switch stops taking them.
@@ -165,14 +177,17 @@ impl Control {
         let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
             return;
         };
-        let (Parent { host, workers, name, .. }, index) = (parent, sub.index);
+        let (Parent { host, workers, name, translation, info, .. }, index) = (parent, sub.index);
         host.stale = true;
         let rules = move |it: &mut Worker| it.switch().host_filter_rules_without(Some(index));
         if let State::On(filter) = &mut host.state
             // A worker that has stopped has reported it.
-            && let Ok(rules) = workers.ask(rules)
-            && let Err(error) = filter.set_rules(&rules)
+            && let Ok(mut rules) = workers.ask(rules)
         {
+            share(&mut rules, translation.as_ref(), info.mac);
+            let Err(error) = filter.set_rules(&rules) else {
+                return;
+            };
             host.end(&error.to_string());
             self.events.trouble(gets_everything(name, &error));
         }

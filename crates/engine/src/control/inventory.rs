@@ -52,9 +52,11 @@ pub(super) struct Inventory {
 
 /// The parents.
 impl Inventory {
-    pub(super) fn add_parent(&mut self, parent: Parent) {
-        self.parents.insert(ParentId(self.next_parent), parent);
+    pub(super) fn add_parent(&mut self, parent: Parent) -> ParentId {
+        let id = ParentId(self.next_parent);
+        self.parents.insert(id, parent);
         self.next_parent += 1;
+        id
     }
 
     /// Removes a parent that has no sub-interfaces any more.

@@ -210,6 +210,10 @@ impl Control {
                 None => answers.withdraw_all(),
             }
         }
+        if parent.translation.is_some() {
+            // One that an earlier engine had without translation: every frame goes through the engine.
+            answers.withdraw_all();
+        }
         let wire = parent.addressed();
         let (ingress, why) = match (wire, uplink) {
             (None, _) if !parent.path.is_untagged() => (false, "the parent is a VLAN"),

@@ -30,6 +30,7 @@ mod inventory;
 mod kernel;
 mod kernel_side;
 mod looks;
+mod neighbours;
 mod parent;
 mod parent_check;
 mod parent_device;
@@ -120,6 +121,8 @@ pub(crate) struct Control {
     swept: Instant,
     /// True if the ports of adopted sub-interfaces are not read yet. Nothing else is done meanwhile.
     hold_adopted: bool,
+    /// The monitor reports addresses, because a parent shares its own.
+    follows_addresses: bool,
     captures: Vec<LiveCapture>,
     /// The rules of the running kernel's macvlan.
     running: KernelRelease,
@@ -164,6 +167,7 @@ impl Control {
             swept_to: SubId::default(),
             swept: Instant::now(),
             hold_adopted: false,
+            follows_addresses: false,
             captures: Vec::new(),
             running: running_kernel(),
             taking_over: options.pins.is_some(),
@@ -258,6 +262,7 @@ impl Control {
             match notice {
                 Notice::Failed(why) => self.worker_failed(device, &why),
                 Notice::Addresses(index) => self.groups.mark_stale(sub(index)),
+                Notice::Neighbours => self.note_neighbours(device),
                 Notice::Tags => self.note_tags(device),
                 Notice::PortClosed { sub: index, number, why } => {
                     self.lose_connection(device, index, number, why);
@@ -321,8 +326,12 @@ impl Control {
             E::GroupsChanged { nsid, index } => {
                 self.groups.mark_stale(self.inventory.subs_at(Interface { nsid, index }));
             }
+            E::AddressesChanged => self.note_host_addresses(),
             E::NamespaceGone { nsid } => self.lose_namespace(nsid),
-            E::Lost => self.resync_all(),
+            E::Lost => {
+                self.note_host_addresses();
+                self.resync_all();
+            }
             E::LostIn { nsid } => {
                 self.note_all(Cause::Namespace(Some(nsid)), self.inventory.subs_in(nsid));
             }

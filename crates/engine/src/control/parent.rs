@@ -12,6 +12,7 @@ use super::host_filter::{HostSide, vlans_on};
 use super::inventory::{DeviceId, ParentId};
 use super::kernel::Handle;
 use super::kernel_side::KernelSide;
+use super::neighbours::{Translation, several_workers};
 use super::rx_filter::Memberships;
 use super::sub::close_port;
 use super::workers::Workers;
@@ -54,6 +55,8 @@ pub(super) struct Parent {
     pub(super) memberships: Memberships,
     pub(super) host: HostSide,
     pub(super) kernel: KernelSide,
+    /// How its links share its address; `None` if they have their own.
+    pub(super) translation: Option<Translation>,
     /// An interface that claims the parent's name or VLAN as well, once that was reported.
     pub(super) rival: Option<u32>,
 }
@@ -90,6 +93,9 @@ impl Control {
             Error::ParentAbsent(_) => Error::ParentAbsent(name.clone()),
             error => error,
         };
+        if options.macnat && options.workers.len() > 1 {
+            return Err(several_workers(&name));
+        }
         let device = self.device_for(&binding, &options).map_err(absent)?;
         let added = self.add_to(device, binding, options);
         // Without a parent it goes again.
@@ -129,11 +135,15 @@ impl Control {
             self.check_rivals(&called, link, path)?;
         }
         let workers = Arc::clone(&self.inventory[device].workers);
+        if options.macnat && workers.count() > 1 {
+            return Err(several_workers(&options.name));
+        }
+        let translation = Translation::new(&options);
         let switch = self.new_switch(info, options.semantics);
         let switch = workers
             .tell(move |worker| worker.add_switch(path, switch.clone()))?
             .map_err(Error::refused(&options.name))?;
-        self.inventory.add_parent(Parent {
+        let id = self.inventory.add_parent(Parent {
             handle: options.name,
             name: called,
             device,
@@ -151,9 +161,10 @@ impl Control {
             memberships: Memberships::default(),
             host: HostSide::new(options.host_gets_all),
             kernel: KernelSide::default(),
+            translation,
             rival: None,
         });
-        Ok(())
+        self.translate(id)
     }
 
     /// Refuses a VLAN for which the kernel has a device, which would take its frames as well.

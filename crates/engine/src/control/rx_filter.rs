@@ -69,6 +69,7 @@ impl Control {
             // The program for the host takes longer to load than sub-interfaces to adopt.
             return;
         }
+        self.settle_neighbours();
         self.settle_redirects();
         self.settle_kernel_answers();
         self.settle_host_filters();
@@ -107,10 +108,15 @@ impl Control {
             let (switch, tagged) = (parent.switch, !parent.path.is_untagged());
             let device = parent.device;
             let filters = self.open_vlan_filter(device, tagged);
+            let shared = self.inventory[id].translation.is_some();
             let parent = &mut self.inventory[id];
             // A worker that has stopped wants nothing.
             let Ok((joined, refused)) = settle(&parent.workers, joined, move |worker| {
                 let mut wanted = wanted(worker.switch_at(switch), tagged);
+                if shared {
+                    // The wire knows the parent's own address alone.
+                    wanted.retain(|it| !matches!(it, Membership::Unicast(_)));
+                }
                 if filters && !wanted.is_empty() {
                     wanted.insert(Membership::Promiscuous);
                 }

@@ -149,6 +149,7 @@ impl Control {
             counters,
             ring_drops: device.ring_drops,
             host_filter: parent.host.status(),
+            neighbours: self.neighbours_of(id),
         }
     }
 

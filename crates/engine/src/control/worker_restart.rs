@@ -196,8 +196,14 @@ impl Control {
         }
         parent.memberships.forget();
         parent.host.forget();
+        if let Some(translation) = &mut parent.translation {
+            translation.rebuild();
+        }
         let mut subs = parent.subs.clone().into_iter();
-        subs.try_for_each(|sub| self.rebuild_sub(sub))
+        self.translate(id)?;
+        subs.try_for_each(|sub| self.rebuild_sub(sub))?;
+        self.restore_neighbours(id);
+        Ok(())
     }
 
     /// Adds a sub-interface as it was. A rule that it breaks by now is reported, and it stays down.

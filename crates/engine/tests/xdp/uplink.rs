@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use umacvlan_core::options::XdpMode;
 use umacvlan_core::options::{Backend, PortIo};
@@ -186,6 +187,27 @@ pub(crate) fn tcp_is_whole(lab: &Lab) {
     sender.join().unwrap();
     assert_eq!(echo.join().unwrap(), BYTES as u64);
     assert!(back.into_iter().eq(pattern().take(BYTES)));
+}
+
+#[test]
+fn links_share_the_address_of_their_parent() {
+    if !root_or_skip() {
+        return;
+    }
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let mut lab = Lab::new(PortIo::Auto);
+        let backend = Backend::AfXdpIn(mode);
+        let parent = ParentOptions { backend, macnat: true, ..ParentOptions::default() };
+        lab.start(PortIo::Auto, parent);
+        tcp_is_whole(&lab);
+        assert_eq!(lab.parent().uplink.kind, UplinkKind::AfXdp(mode));
+        // The far end has been told the parent's address, and has used no other.
+        let list = || Command::new("ip").args(["neigh", "show", "dev", "x0"]).output();
+        let listed = lab.far.netns.run(list).unwrap().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains(&lab.parent().mac.to_string()), "{listed}");
+        until("the frames to be counted", || lab.counters().is_balanced());
+    }
 }
 
 #[test]

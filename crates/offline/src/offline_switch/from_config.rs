@@ -79,6 +79,9 @@ pub(crate) fn from_config(
     let switch =
         Switch::new(ParentInfo { mac, mtu, promisc: false }, config.parent(parent).semantics);
     let mut offline = OfflineSwitch { notes, ..OfflineSwitch::new(parent, switch) };
+    if config.parent(parent).macnat {
+        offline.note_macnat();
+    }
     let mut taken: BTreeSet<MacAddr> =
         links.iter().filter_map(|(_, entry)| entry.spec.address).chain([mac]).collect();
     for &(key, entry) in &links {

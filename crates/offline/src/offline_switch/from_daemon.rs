@@ -31,6 +31,9 @@ pub(crate) fn from_daemon(view: &ParentView, links: &[LinkView]) -> Result<Offli
     }
     offline.switch.set_parent_mac(mac);
     offline.switch.set_bc_cutoff(view.bclim);
+    if view.macnat {
+        offline.note_macnat();
+    }
     if !view.present || !view.carrier {
         offline.notes.push(format!(
             "{} has no carrier: whatever the decision, nothing is sent to the wire, and its links \

@@ -30,9 +30,20 @@ pub(crate) struct OfflineSwitch {
     names: Vec<String>,
 }
 
+/// What a translation does around the decision.
+const MACNAT: &str = "macnat: what goes to the wire leaves with the parent's address, or is dropped \
+                      (macnat_untranslated) if it is neither ARP nor IP; what comes from the wire for \
+                      that address goes to the link that has its IP address, as `umacvlan -d parent` \
+                      shows, else to the host";
+
 impl OfflineSwitch {
     fn new(parent: &str, switch: Switch) -> Self {
         Self { parent: parent.to_owned(), switch, notes: Vec::new(), names: Vec::new() }
+    }
+
+    /// Notes that links share the address of their parent, which is not the switch's to decide.
+    fn note_macnat(&mut self) {
+        self.notes.push(MACNAT.to_owned());
     }
 
     /// The name of a sub-interface in the configuration or in the daemon's view.

@@ -4,15 +4,18 @@
 //! the frames, and before the rest of the stack. It runs after the tc programs of others, as macvlan
 //! does; frames that it passes continue to programs attached later.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::AsFd;
 use std::{fmt, io};
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, ProgramArray};
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use umacvlan_core::switch::{HostFilterRules, HostRule};
 
 use super::load::{load, map, to_io_error};
+use super::shared_addresses::{BUCKETS, SharedAddresses};
 use super::{Attachment, mac_key, memlock};
 
 /// `bpf/host.c`, compiled.
@@ -43,6 +46,8 @@ pub struct HostFilter {
     macs: HashMap<MapData, u64, u32>,
     owned: Array<MapData, u32>,
     vlans: Array<MapData, u32>,
+    /// The IP addresses of those that share the parent's address, until their writer has them.
+    shared: Option<SharedAddresses>,
     /// The size of the map, in addresses.
     room: usize,
     /// The rules in the maps.
@@ -128,7 +133,10 @@ impl HostFilter {
     ) -> io::Result<Self> {
         let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
         let entries = u32::try_from(room).unwrap_or(u32::MAX);
-        let mut programs = load(OBJECT, &[("macs", entries)]).map_err(to_io_error)?;
+        let buckets = if view.is_shared() { BUCKETS } else { 1 };
+        let buckets = u32::try_from(buckets).unwrap_or(u32::MAX);
+        let sizes = [("macs", entries), ("addresses", buckets)];
+        let mut programs = load(OBJECT, &sizes).map_err(to_io_error)?;
         let mut filter = Self {
             name: name.to_owned(),
             attachment,
@@ -136,6 +144,7 @@ impl HostFilter {
             macs: map(&mut programs, "macs")?,
             owned: map(&mut programs, "all_unicast")?,
             vlans: map(&mut programs, "vlans")?,
+            shared: if view.is_shared() { Some(shared_addresses(&mut programs)?) } else { None },
             _calls: None,
             programs,
             room,
@@ -182,6 +191,12 @@ impl HostFilter {
         last.set_vlans(&self.vids)?;
         *self = last;
         Ok(())
+    }
+
+    /// The IP addresses that the filter hides among the frames for a shared address, for the one who writes
+    /// them: `None` if this was asked before, or no address is shared. Another filter has others.
+    pub fn take_shared(&mut self) -> Option<SharedAddresses> {
+        self.shared.take()
     }
 
     /// True if the frames of some VLAN are left to the host.
@@ -252,6 +267,19 @@ impl HostFilter {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
             Err(error) => Err(to_io_error(error)),
         }
+    }
+}
+
+/// The IP addresses of those that share the parent's address, with a seed for their places.
+fn shared_addresses(programs: &mut Ebpf) -> io::Result<SharedAddresses> {
+    let random = RandomState::new().build_hasher().finish();
+    let seed = programs.map_mut("seed").map(Array::<_, u64>::try_from);
+    let missing = || io::Error::other("the object has no map seed");
+    let mut seed = seed.ok_or_else(missing)?.map_err(to_io_error)?;
+    seed.set(0, random, 0).map_err(to_io_error)?;
+    match programs.map("addresses") {
+        Some(Map::Array(data)) => SharedAddresses::new(data.fd().as_fd(), random),
+        _ => Err(io::Error::other("the object has no map addresses")),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use umacvlan_core::switch::HostFilterRules;
 
 use super::Attachment;
+use super::SharedAddresses;
 
 /// A filter that this build cannot attach.
 #[derive(Debug)]
@@ -48,6 +49,11 @@ impl HostFilter {
     /// # Errors
     /// None.
     pub fn move_last(&mut self, _name: &str) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    /// Cannot be called: there is no filter.
+    pub fn take_shared(&mut self) -> Option<SharedAddresses> {
         match self.0 {}
     }
 

@@ -19,10 +19,17 @@ pub mod port;
 #[path = "port_stub.rs"]
 pub mod port;
 pub mod port_types;
+#[cfg(feature = "af-xdp")]
+mod shared_addresses;
+#[cfg(not(feature = "af-xdp"))]
+#[path = "shared_addresses_stub.rs"]
+mod shared_addresses;
 
 use std::{fmt, io};
 
 use umacvlan_core::switch::HostFilterRules;
+
+pub use shared_addresses::SharedAddresses;
 
 /// How the host filter is attached to a parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,6 +68,15 @@ impl RedirectRules {
         Self { owned: view.owned, macs, served: BTreeMap::new() }
     }
 
+    /// Adds the parent's own address if its sub-interfaces share it (MAC-NAT): the host's packets and
+    /// theirs both go to the engine and to the host.
+    pub fn with_shared(mut self, address: Option<MacAddr>) -> Self {
+        if let Some(address) = address {
+            *self.macs.entry(address).or_default() |= u32::from(HostRule::SHARED.bits());
+        }
+        self
+    }
+
     /// Adds the outer tags of `paths`: the engine gets every frame of these VLANs.
     pub fn with_vlans(mut self, paths: &[VlanPath]) -> Self {
         for tag in paths.iter().filter_map(|path| path.tags().next()) {

@@ -145,6 +145,9 @@ impl Scrape {
         gauges(encoder, "parent_carrier", help, each(|parent| parent.carrier.into()))?;
         let help = "How many links a parent has.";
         gauges(encoder, "parent_links", help, each(|parent| parent.links as u64))?;
+        let help = "IP addresses of links that share the parent's MAC address.";
+        let neighbours = each(|parent| parent.neighbours.len() as u64);
+        gauges(encoder, "parent_neighbours", help, neighbours)?;
         let help = "Frames from the wire and to it; a GSO packet counts as one.";
         counters(encoder, "parent_frames", help, None, amounts(|amount| amount.frames))?;
         let help = "Their bytes, Ethernet header included.";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use umacvlan_api::{SubCounters, WireCounters, WorkerCounters};
+use umacvlan_api::{NeighbourView, SubCounters, WireCounters, WorkerCounters};
 
 /// Values by name and sorted labels.
 type Samples = BTreeMap<(String, Vec<(String, String)>), f64>;
@@ -100,6 +100,7 @@ pub(super) fn parent(name: &str) -> ParentView {
         present: true,
         carrier: true,
         links: 2,
+        neighbours: vec![NeighbourView::default()],
         wire: WireCounters {
             received: Amount { frames: 7, bytes: 700 },
             unsent: [("full".to_owned(), 8)].into(),
@@ -150,6 +151,7 @@ fn every_counter_has_its_name_and_labels() {
         |name, more: &[_]| value(&samples, name, &[&[("parent", "eth0")], more].concat());
     assert_eq!(of_parent("parent_carrier", &[]), 1.0);
     assert_eq!(of_parent("parent_links", &[]), 2.0);
+    assert_eq!(of_parent("parent_neighbours", &[]), 1.0);
     assert_eq!(of_parent("parent_frames_total", &[rx]), 7.0);
     assert_eq!(of_parent("parent_drops_total", &[tx, ("reason", "full")]), 8.0);
     assert_eq!(of_parent("parent_ring_drops_total", &[]), 9.0);

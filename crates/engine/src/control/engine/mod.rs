@@ -20,8 +20,8 @@ pub use options::{
     SubOptions,
 };
 pub use status::{
-    Event, HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind,
-    UplinkStatus, VethStatus, VhostStatus, VlanFilterStatus, WorkerStatus,
+    Event, HostFilterStatus, NeighbourStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus,
+    UplinkKind, UplinkStatus, VethStatus, VhostStatus, VlanFilterStatus, WorkerStatus,
 };
 
 use crate::control::Control;

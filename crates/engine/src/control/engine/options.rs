@@ -11,6 +11,7 @@ use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_sys::tap::Tap;
 
+use super::NeighbourStatus;
 use crate::control::{DeviceId, InterfaceIdentity};
 use umacvlan_datapath::worker::{OnWorker, WorkerConfig};
 
@@ -65,6 +66,10 @@ pub struct ParentOptions {
     /// Give the host's stack also the frames that a macvlan in the kernel would have consumed, even
     /// where a filter can hide them.
     pub host_gets_all: bool,
+    /// Its links send with its own MAC address, and share it with the host (MAC-NAT).
+    pub macnat: bool,
+    /// The IP addresses that its links had in an earlier engine, by the numbers that they get again.
+    pub neighbours: Vec<NeighbourStatus>,
     /// Links of it have sent VLAN tags in an earlier engine, so its interface has to pass them.
     pub tags: bool,
     /// Its last known properties, if it may be absent or unsuitable now: its sub-interfaces have no

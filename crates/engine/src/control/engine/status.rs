@@ -1,6 +1,8 @@
 //! Status and events of an engine.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use umacvlan_core::options::{PortKind, XdpMode};
 use umacvlan_core::stats::WireStats;
@@ -32,6 +34,11 @@ pub enum Event {
         number: SubId,
         /// Its name.
         sub: String,
+    },
+    /// Links of a parent that share its address have other IP addresses than before.
+    Neighbours {
+        /// The parent.
+        parent: String,
     },
     /// Events that tenants can repeat were left out, because too many were unread: anything about any
     /// sub-interface may have changed.
@@ -291,6 +298,21 @@ pub struct ParentStatus {
     pub ring_drops: u64,
     /// The filter that hides from the host's stack the frames of sub-interfaces.
     pub host_filter: HostFilterStatus,
+    /// The IP addresses of the sub-interfaces if they share its MAC address, in order.
+    pub neighbours: Option<Vec<NeighbourStatus>>,
+}
+
+/// An IP address of a sub-interface that shares the MAC address of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighbourStatus {
+    /// The sub-interface.
+    pub sub: SubId,
+    /// The IP address.
+    pub address: IpAddr,
+    /// The address from which the sub-interface sends.
+    pub mac: MacAddr,
+    /// The time since it has sent from there.
+    pub idle: Duration,
 }
 
 /// The state of the VLAN filter of an interface (`rx-vlan-filter`), which drops tagged frames whose

@@ -17,7 +17,9 @@ use super::reason::{OLD, OTHER_PROGRAM, Refused, reason};
 use super::{UplinkSelector, open_sockets, together};
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::workers::Workers;
+use umacvlan_datapath::SwitchId;
 use umacvlan_datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
+use umacvlan_datapath::worker::Worker;
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
 const BEYOND_MTU: usize = 14 + 2 * 4;
@@ -167,7 +169,7 @@ impl UplinkSelector {
         if known.replace(marks) == Some(marks) {
             return Ok(());
         }
-        match workers.ask(|worker| RedirectRules::of(worker.switch())) {
+        match workers.ask(redirect_rules) {
             Ok(rules) => program.set_rules(rules.with_vlans(served)),
             // A worker that has stopped takes nothing, and has reported it.
             Err(_) => program.set_rules(RedirectRules::default()),
@@ -365,4 +367,10 @@ fn has_program(index: u32) -> bool {
 /// Bytes of the longest frame of an interface.
 fn longest(link: &Link) -> usize {
     link.mtu as usize + BEYOND_MTU
+}
+
+/// What the untagged parent of a worker takes now.
+fn redirect_rules(worker: &mut Worker) -> RedirectRules {
+    let shared = worker.shared_address(SwitchId::UNTAGGED);
+    RedirectRules::of(worker.switch()).with_shared(shared)
 }
