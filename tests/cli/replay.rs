@@ -239,6 +239,35 @@ fn a_damaged_capture_is_reported_after_its_readable_frames() {
 }
 
 #[test]
+fn frames_without_the_tag_of_a_vlan_are_counted_or_taken() {
+    let place = Place::new("vlan");
+    fs::write(place.file("lab.toml"), LAB.replace("eth0", "eth0.10")).unwrap();
+    let plain = frame(station(2), station(1), 60);
+    let mut tagged = plain.clone();
+    tagged.splice(12..12, [0x81, 0, 0, 10]);
+    let some = replay(&place, &["-j"], &pcap(&[plain.clone(), tagged]));
+    let summary = &lines(&some)[1]["summary"];
+    assert_eq!((&summary["frames"]["frames"], &summary["left_out"]), (&1.into(), &1.into()));
+
+    let none = replay(&place, &[], &pcap(&[plain.clone(), plain.clone()]));
+    let told = String::from_utf8(none.stderr).unwrap();
+    assert_eq!((none.status.code(), &none.stdout[..]), (Some(1), &b""[..]));
+    assert!(told.contains("none of its 2 frames has the tag of eth0.10: --untagged"), "{told}");
+
+    let taken = lines(&replay(&place, &["-j", "--untagged"], &pcap(&[plain])));
+    assert_eq!(taken[0]["verdict"], "deliver");
+}
+
+#[test]
+fn what_is_no_capture_is_an_error_and_nothing_else() {
+    let place = Place::new("nothing");
+    let output = replay(&place, &[], b"no capture at all, but long enough");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]));
+    assert_eq!(told, "umacvlan: -: it is neither pcap nor pcapng\n");
+}
+
+#[test]
 fn wrong_options_are_reported_before_input_is_read() {
     let place = Place::new("options");
     for (words, told) in [

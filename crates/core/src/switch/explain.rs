@@ -97,6 +97,16 @@ pub enum RuleCheck {
 }
 
 impl RuleCheck {
+    /// The section of docs/semantics.md with the rule that decided, or with all of them.
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Allowed => "15",
+            Self::EtherType(_) | Self::Mac(_) => "15.4",
+            Self::Isolated(_) => "15.3",
+            Self::SourceIp => "15.5",
+        }
+    }
+
     /// Why the frame is dropped, if it is.
     pub const fn reason(self) -> Option<DropReason> {
         match self {
@@ -143,7 +153,8 @@ impl Step {
             Self::Listeners(_) => "2.3.2",
             Self::Flood(_) => "2.3.3",
             Self::Up(_) => "1",
-            Self::Source(_) | Self::SenderRules(_) | Self::ReceiverRules(_) => "15",
+            Self::Source(_) => "15.1",
+            Self::SenderRules(check) | Self::ReceiverRules(check) => check.section(),
             Self::Sibling(_) | Self::Length(_) => "3.1",
             Self::LocalSources(_) | Self::LocalDeliver(_) => "3.1",
             Self::LocalListeners(_) | Self::LocalFlood(_) => "3.2",

@@ -122,6 +122,8 @@ impl<'a> Answer<'a> {
         };
         match reason {
             Some(reason) => format!("{verdict} ({reason}); {receivers} gets it"),
+            // These are named like the only receiver.
+            None if matches!(*verdict, "host" | "wire") => format!("to {receivers}"),
             None => format!("{verdict}: {receivers}"),
         }
     }

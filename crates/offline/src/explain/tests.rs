@@ -94,16 +94,20 @@ fn rules_of_both_ends_are_explained() {
         ruled.replacen("mtu = 68", "isolation = true\nallow_ethertype = \"arp, 0x88b5\"", 1);
     let config = Config::parse("test", &ruled, &[]).unwrap().config;
     for (text, words) in [
-        ("a egress dst=02:00:00:00:00:02", "isolation: b at the other end is not in the group"),
+        (
+            "a egress dst=02:00:00:00:00:02",
+            "> 15.3   isolation: b at the other end is not in the group",
+        ),
         (
             "a egress dst=02:00:00:00:00:98",
-            "allow_mac of the sender does not have 02:00:00:00:00:98",
+            "> 15.4   allow_mac of the sender does not have 02:00:00:00:00:98",
         ),
         ("a egress dst=ff:ff:ff:ff:ff:ff type=arp", "skipped: isolated from the sender"),
         ("a egress dst=02:00:00:00:00:99", "rules of the sender: nothing is against it"),
+        ("a egress dst=02:00:00:00:00:99", "verdict: to the wire\n"),
         (
             "p ingress dst=02:00:00:00:00:02 src=02:00:00:00:00:99 type=ipv4",
-            "allow_ethertype of the receiver does not have ipv4",
+            "> 15.4   allow_ethertype of the receiver does not have ipv4",
         ),
         (
             "p ingress dst=ff:ff:ff:ff:ff:ff src=02:00:00:00:00:98",
@@ -233,6 +237,10 @@ fn sections_exist_in_semantics_md() {
     );
     assert!(section("3").contains("1. A bridge sub-interface sends **unicast**"));
     assert!(section("3").contains("3. Everything else goes to the wire"));
+    assert!(section("15").contains("\n1. **`spoofchk`**"));
+    assert!(section("15").contains("\n3. **`isolation`**"));
+    assert!(section("15").contains("\n4. **`allow_mac`** and **`allow_ethertype`**"));
+    assert!(section("15").contains("\n5. **`allow_ip`**"));
     assert!(section("1").contains("Only sub-interfaces that are **up** take part"));
 }
 

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 use umacvlan_core::Frame;
@@ -34,7 +34,7 @@ use vlan::VlanStripper;
 ///
 /// The links are those of a configuration file; nothing is sent, and no privilege is needed. Reads
 /// pcap and pcapng with Ethernet frames. Of a parent like eth0.10, a VLAN, only frames with its tag
-/// count, and are taken without it.
+/// count, and are taken without it; --untagged takes those that `umacvlan capture eth0.10` has written.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReplayArgs {
@@ -72,6 +72,10 @@ pub struct ReplayArgs {
     /// Print one JSON object a frame, and a summary
     #[arg(short, long)]
     json: bool,
+
+    /// Of a parent that is a VLAN: the capture has its frames without the tag
+    #[arg(long)]
+    untagged: bool,
 }
 
 /// Replays a capture. `cpus` are the CPUs that this process may use.
@@ -85,6 +89,7 @@ pub fn run(args: &ReplayArgs, cpus: &[usize]) -> Result<ExitCode> {
     // Frames that a link sends are not tagged yet.
     let mut vlan = match from {
         Origin::Only(Entry::Sub(_)) => VlanStripper::default(),
+        _ if args.untagged => VlanStripper::default(),
         _ => VlanStripper::new(&offline.parent),
     };
     offline.notes.extend(vlan.note(&offline.parent));
@@ -97,6 +102,7 @@ pub fn run(args: &ReplayArgs, cpus: &[usize]) -> Result<ExitCode> {
     let mut lines = String::new();
     let read = capture::frames(file, |record| {
         let Some(record) = vlan.strip(record) else {
+            tally.leave_out();
             return Ok(());
         };
         let (entry, outcome) = replayer.replay(&record);
@@ -118,6 +124,20 @@ pub fn run(args: &ReplayArgs, cpus: &[usize]) -> Result<ExitCode> {
     if let Some(output_dir) = output_dir {
         output_dir.finish()?;
     }
+    let mut failed = None;
+    if tally.frames() == 0 {
+        read.with_context(|| args.capture.clone())?;
+        if let left_out @ 1.. = tally.left_out() {
+            bail!(
+                "{}: none of its {left_out} frames has the tag of {}: --untagged takes frames without it, \
+                 as `umacvlan capture` writes them",
+                args.capture,
+                offline.parent
+            );
+        }
+    } else {
+        failed = read.err();
+    }
     if args.json {
         output.text(&lines);
         output.json(&SummaryLine { summary: tally.summary(&args.capture, &offline) });
@@ -125,8 +145,9 @@ pub fn run(args: &ReplayArgs, cpus: &[usize]) -> Result<ExitCode> {
         output.text(&tally.text(&args.capture, &offline, output.colour));
     }
     output.finish()?;
-    read.with_context(|| format!("{}, after {} frames", args.capture, tally.frames()))?;
-    Ok(ExitCode::SUCCESS)
+    failed.map_or(Ok(ExitCode::SUCCESS), |error| {
+        Err(error.context(format!("{}, after {} frames", args.capture, tally.frames())))
+    })
 }
 
 fn open(path: &str) -> Result<Box<dyn Read>> {

@@ -19,6 +19,8 @@ pub(super) struct Tally {
     cut: u64,
     /// Truncated frames without complete addresses.
     unknown: u64,
+    /// Frames without the tags of the parent, which nothing else counts.
+    left_out: u64,
     /// By [`SubIndex::index`].
     subs: Vec<SubStats>,
     wire: WireStats,
@@ -35,6 +37,7 @@ impl Tally {
             frames: Counters::default(),
             cut: 0,
             unknown: 0,
+            left_out: 0,
             subs: offline.subs().map(|_| SubStats::default()).collect(),
             wire: WireStats::default(),
             host_sent: Counters::default(),
@@ -46,6 +49,16 @@ impl Tally {
     /// The number of frames so far.
     pub(super) const fn frames(&self) -> u64 {
         self.frames.frames
+    }
+
+    /// Counts a frame that is not the parent's.
+    pub(super) const fn leave_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    /// The number of frames that are not the parent's.
+    pub(super) const fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Counts a frame as the engine does.
@@ -118,6 +131,7 @@ impl Tally {
             frames: self.frames.into(),
             cut: self.cut,
             unknown: self.unknown,
+            left_out: self.left_out,
             seconds: self.seconds(),
             parent: &offline.parent,
             address: parent.mac.to_string(),
@@ -157,6 +171,13 @@ impl Tally {
                 "cut: {} frames are not whole; {} of them too short to be judged\n",
                 grouped(self.cut),
                 grouped(self.unknown)
+            ));
+        }
+        if self.left_out > 0 {
+            text.push_str(&format!(
+                "left out: {} frames without the tag of {}\n",
+                grouped(self.left_out),
+                offline.parent
             ));
         }
         for note in &offline.notes {
@@ -242,6 +263,7 @@ pub(super) struct Summary<'t> {
     frames: Amount,
     cut: u64,
     unknown: u64,
+    left_out: u64,
     seconds: f64,
     parent: &'t str,
     address: String,
