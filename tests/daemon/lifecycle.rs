@@ -22,7 +22,7 @@ fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
     assert_eq!(refused.lines().count(), 1, "{refused}");
     machine.configure("");
     for (words, said) in [
-        (["--log", "umacvlan=loud"], "no log filter"),
+        (["--log", "umacvlan=loud"], "log filter: \"umacvlan=loud\" is no level"),
         (["--log", "inof"], "did you mean \"info\"?"),
         (["--group", "umv-no-such"], "groupadd"),
         (["--ready-fd", "77"], "--ready-fd"),

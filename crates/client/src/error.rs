@@ -110,9 +110,9 @@ fn or_of(group: &Option<String>) -> String {
 
 fn how_to_start(socket: &Path) -> String {
     if socket == Path::new(DEFAULT_SOCKET) {
-        "\"systemctl start umacvlan\" or \"umacvlan daemon\"".to_owned()
+        "\"systemctl start umacvlan\" or \"umacvlan daemon --background\"".to_owned()
     } else {
-        format!("\"umacvlan daemon --socket {}\"", socket.display())
+        format!("\"umacvlan daemon --background --socket {}\"", socket.display())
     }
 }
 
@@ -126,12 +126,15 @@ mod tests {
         assert_eq!(
             nobody.to_string(),
             "no daemon listens on /run/umacvlan/umacvlan.sock: start it with \
-             \"systemctl start umacvlan\" or \"umacvlan daemon\""
+             \"systemctl start umacvlan\" or \"umacvlan daemon --background\""
         );
         let error =
             ConnectError::new(Path::new("/nowhere/at.all"), ErrorKind::ConnectionRefused.into())
                 .to_string();
-        assert!(error.ends_with("\"umacvlan daemon --socket /nowhere/at.all\""), "{error}");
+        assert!(
+            error.ends_with("\"umacvlan daemon --background --socket /nowhere/at.all\""),
+            "{error}"
+        );
     }
 
     #[test]

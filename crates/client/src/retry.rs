@@ -1,7 +1,7 @@
 //! When a client tries again: [`Absent`] daemons, and daemons with too many clients.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -27,7 +27,9 @@ pub enum Absent {
 
 /// Connects to the daemon's socket.
 pub(super) fn dial(path: &Path, absent: Absent) -> io::Result<UnixStream> {
-    let deadline = Instant::now() + START_LIMIT;
+    let begin = Instant::now();
+    let deadline = begin + START_LIMIT;
+    let mut told = false;
     loop {
         match dial_once(path) {
             Err(error)
@@ -35,10 +37,23 @@ pub(super) fn dial(path: &Path, absent: Absent) -> io::Result<UnixStream> {
                     && may_be_starting(path, &error)
                     && Instant::now() < deadline =>
             {
+                if !told && begin.elapsed() >= TELL_AFTER {
+                    told = true;
+                    tell_waiting(path);
+                }
                 thread::sleep(START_PAUSE);
             }
             done => return done,
         }
+    }
+}
+
+/// Tells somebody at a terminal why nothing happens.
+fn tell_waiting(path: &Path) {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        // A terminal that cannot be written to is no reason to stop.
+        let _ = writeln!(stderr, "umacvlan: waiting for a daemon on {} ...", path.display());
     }
 }
 
@@ -91,6 +106,9 @@ pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a client waits for a daemon that is starting.
 const START_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a client waits for a daemon before it says so.
+const TELL_AFTER: Duration = Duration::from_millis(500);
 
 /// The pause between two attempts to connect. The events of inotify(7) would tell of the file, but
 /// not of the moment at which the daemon listens on it.

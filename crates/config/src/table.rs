@@ -152,10 +152,12 @@ impl<'t> Table<'t> {
         for key in self.content.keys().filter(|key| !self.known.contains(&key.get_ref().as_ref())) {
             let typed = key.get_ref().as_ref();
             let place = &self.name;
-            let known = self.known.join(", ");
-            let guess = did_you_mean(typed, &self.known);
-            let message =
-                format!("unknown key {typed:?} in {place}, expected one of {known}{guess}");
+            // All of them are many: they are told only if none is near.
+            let expected = match did_you_mean(typed, &self.known) {
+                none if none.is_empty() => format!(", expected one of {}", self.known.join(", ")),
+                guess => guess,
+            };
+            let message = format!("unknown key {typed:?} in {place}{expected}");
             diagnostics.push(Diagnostic { span: key.span(), message });
         }
         self.spans

@@ -89,7 +89,7 @@ struct Parsed {
 
 fn parse(filter: &str) -> Result<Parsed> {
     let filter = filter.trim();
-    check_log_filter(filter).map_err(|why| anyhow!("no log filter: \"{filter}\": {why}"))?;
+    check_log_filter(filter).map_err(|why| anyhow!("log filter: {why}"))?;
     let invalid = || format!("no log filter: \"{filter}\"");
     let shown = EnvFilter::try_new(filter).with_context(invalid)?.to_string();
     let filter = EnvFilter::try_new(with_crates(filter)).with_context(invalid)?;

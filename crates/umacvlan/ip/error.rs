@@ -53,6 +53,11 @@ impl CommandError {
         self
     }
 
+    /// With a hint, if there is one.
+    pub(super) fn hint_of(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+
     pub(super) fn after(mut self, devices: &[Device]) -> Self {
         self.after = devices.to_vec();
         self

@@ -29,6 +29,9 @@ Objects of the running daemon, with the words of ip(8):
   parent   Show the interfaces below them (umacvlan parent help)
   monitor  Show what happens, as it happens (umacvlan monitor help)
 
+Options before an object, as of ip(8): -s counters, -d details, -j JSON, -p pretty, -br brief, -o a line
+each, -n NETNS, -batch FILE, -ts time, -c colour
+
 Examples:
   umacvlan link add link eth0 mac1 type macvlan mode bridge
   umacvlan link set mac1 netns blue
@@ -74,7 +77,7 @@ WORDS: address MAC         its address; a random one if a new link is given none
        name NAME           its name
        alias TEXT          a remark, empty for none
        promisc on|off      hear everything
-       allmulticast on|off hear every group
+       allmulticast on|off  hear every group
        up, down            its state
 
 PORT:  port tap|veth|auto  macvlan: who forwards plain unicast, the daemon or the kernel
@@ -84,7 +87,8 @@ PORT:  port tap|veth|auto  macvlan: who forwards plain unicast, the daemon or th
        port dev NAME       macvtap: a program behind an interface that is there
        client PATH         its program listens there, and the daemon connects
        user USER           who owns its socket or TAP; the daemon's user
-       group GROUP         who may connect beside that; nobody";
+       group GROUP         who may connect beside that; nobody
+";
 
 /// The words after `type macvlan`, shown with an error in them.
 pub(super) fn macvlan() -> String {
@@ -129,7 +133,9 @@ Examples:
   umacvlan -n blue link set mac1 name eth0 up
   umacvlan -d -s link show type macvlan
   umacvlan link set mac2 type macvlan mode source macaddr add 02:00:5e:10:00:01
-  umacvlan link del mac1";
+  umacvlan link del mac1
+
+Options before link, as of ip(8): -s -d -j -p -br -o -n -batch -ts -c (umacvlan --help)";
 
 const PARENT: &str = "\
 Usage: umacvlan parent [show] [[dev] NAME]

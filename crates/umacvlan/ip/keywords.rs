@@ -115,6 +115,12 @@ pub(super) fn begins_macvlan_keyword(word: &str) -> bool {
     MACVLAN.iter().any(|keyword| abbreviates(word, keyword.name)) || find(&PORT, word).is_some()
 }
 
+/// The keywords after `type macvlan`.
+pub(super) fn macvlan_keywords() -> Vec<&'static str> {
+    let ports = INTERFACES.iter().map(|keyword| keyword.name);
+    MACVLAN.iter().map(|keyword| keyword.name).chain(ports).collect()
+}
+
 /// The keywords that completion offers for a command, with their values.
 pub(crate) fn offered(verb: Verb) -> Vec<(&'static str, Option<Operand>)> {
     match verb {

@@ -4,7 +4,7 @@ use nix::libc;
 
 use super::error::{CommandError, Device, FAILED, REFUSED, USAGE};
 use super::help;
-use super::keywords::{LINK, LinkWord, MACVLAN, Verb, find};
+use super::keywords::{LINK, LinkWord, Verb, find, macvlan_keywords};
 use super::link::LinkCommand;
 use super::macvlan::Macvlan;
 use super::tokens::{Tokens, known_name, link_address, mac_address, new_name, number};
@@ -58,7 +58,11 @@ impl<'a> LinkArgs<'a> {
 
     fn device(&mut self, name: &'a str) -> Result<(), CommandError> {
         if self.device.is_some() {
-            return Err(CommandError::garbage(name));
+            let error = CommandError::garbage(name);
+            return Err(match macvlan_keywords().contains(&name) {
+                true => error.hint(format!("\"{name}\" belongs behind \"type macvlan\"")),
+                false => error,
+            });
         }
         self.device = Some(known_name(name)?);
         Ok(())
@@ -241,17 +245,17 @@ const NO_PARENT: &str =
     "a macvlan is made on a parent: umacvlan link add link PARENT NAME type macvlan";
 const SIX_BYTES: &str = "the address of an interface has six bytes, as 02:00:5e:10:00:01";
 
-// The path is also right for umacvlan-fuzz, which includes this file.
 /// The error for a word of `ip link` that is not supported. Some of them are options of macvlan as well,
 /// behind the type.
 fn unsupported(word: &str) -> CommandError {
-    match find(&MACVLAN, word) {
-        Some(_) => CommandError::kernel(libc::EOPNOTSUPP)
+    match macvlan_keywords().contains(&word) {
+        true => CommandError::kernel(libc::EOPNOTSUPP)
             .hint(format!("\"{word}\" goes behind the type: type macvlan {word} ...")),
-        None => CommandError::unsupported(word),
+        false => CommandError::unsupported(word),
     }
 }
 
+// The path is also right for umacvlan-fuzz, which includes this file.
 #[cfg(test)]
 #[path = "link_args/tests.rs"]
 mod tests;

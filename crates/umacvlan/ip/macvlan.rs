@@ -11,9 +11,11 @@ use super::error::{CommandError, FAILED};
 use super::help;
 use super::keywords::{
     INTERFACES, MACVLAN, MacvlanWord, PORT, PortWord, begins_macvlan_keyword, find,
+    macvlan_keywords,
 };
 use super::tokens::{Tokens, link_address, mac_address, number};
 use umacvlan_api::{LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_text::suggest::did_you_mean;
 
 /// The options that were given.
 #[derive(Debug, Default)]
@@ -69,7 +71,7 @@ impl Macvlan {
                     macvlan.spoofchk = Some(is_on(&mut words));
                 }
                 Some(MacvlanWord::Setting(flag)) => macvlan.flag(flag.name())?,
-                None => return Err(unknown(word)),
+                None => return Err(unknown(word).hint_of(likely(word))),
             }
         }
         let set = macvlan.flags.unwrap_or_default().iter();
@@ -318,6 +320,16 @@ fn bclim(value: &str) -> Result<i32, CommandError> {
 
 fn unknown(word: &str) -> CommandError {
     CommandError::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::macvlan()))
+}
+
+/// The keyword that was meant by a word that is none.
+fn likely(word: &str) -> Option<String> {
+    // What others call it.
+    if word == "limit" {
+        return Some("did you mean \"rate\"?".to_owned());
+    }
+    let guess = did_you_mean(word, &macvlan_keywords());
+    guess.strip_prefix("; ").map(str::to_owned)
 }
 
 /// The port of a program behind an interface that is there already; its name follows.

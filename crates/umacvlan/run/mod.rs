@@ -191,10 +191,10 @@ fn on_off() -> impl TypedValueParser<Value = bool> {
 }
 
 fn words_and_examples() -> String {
-    let flags = MacvlanFlag::ALL.map(|flag| format!("  {:18} {}", flag.name(), flag.summary()));
+    let flags = MacvlanFlag::ALL.map(|flag| format!("  {:26} {}", flag.name(), flag.summary()));
     let limits = LimitWord::ALL.map(|word| {
         let words = format!("{}={}", word.name, word.value);
-        format!("  {words:18} {}", word.summary)
+        format!("  {words:26} {}", word.summary)
     });
     let rules = RuleWord::ALL.map(|word| {
         let words = format!("{}={}", word.name(), word.value());
@@ -206,15 +206,15 @@ fn words_and_examples() -> String {
 
 const WORDS: &str = "\
 Words of a sub-interface, after its name and with commas between them:
-  mode=MODE          bridge, passthru, private, source or vepa (the default, as for the kernel)
-  address=MAC        its address (a random one; passthru takes the parent's)
-  netns=NAMESPACE    where it is made: a name, a path or the id of a process (here)
-  mtu=BYTES          its MTU (the parent's)
-  macaddr=MAC        source mode: a station it hears; may be given many times";
+  mode=MODE                  bridge, passthru, private, source or vepa (the default, as for the kernel)
+  address=MAC                its address (a random one; passthru takes the parent's)
+  netns=NAMESPACE            where it is made: a name, a path or the id of a process (here)
+  mtu=BYTES                  its MTU (the parent's)
+  macaddr=MAC                source mode: a station it hears; may be given many times";
 
-const EXAMPLES: &str = "\
-  bcqueuelen=FRAMES  length asked for the queue of group frames (1000)
-  down               do not set it up
+const EXAMPLES: &str =
+    "  bcqueuelen=FRAMES          length asked for the queue of group frames (1000)
+  down                       do not set it up
 
 Examples:
   umacvlan run --parent eth0 --sub mac1,mode=bridge,netns=ns1 --sub mac2,mode=bridge,netns=ns2

@@ -90,6 +90,10 @@ impl SubSpec {
             ("down" | "up", Some(_), _) | (_, Some(_), Some(_)) => {
                 bail!("{key} takes no value: the words are {}", known_words())
             }
+            ("port", ..) => {
+                let kind = value.unwrap_or("veth");
+                bail!("port is an option of run, for all its sub-interfaces: --port {kind}")
+            }
             _ => {
                 bail!("{key:?} is not a word for a sub-interface: the words are {}", known_words())
             }
@@ -201,6 +205,10 @@ mod tests {
             ("mac1,isolation", "--sub mac1: isolation needs a value: "),
             ("mac1,allow_ip=web", "--sub mac1: allow_ip: \"web\" is not an address"),
             ("mac1,macaddr=", "--sub mac1: macaddr: \"\" is not a MAC"),
+            (
+                "mac1,port=veth",
+                "--sub mac1: port is an option of run, for all its sub-interfaces: --port veth",
+            ),
         ] {
             let line = refusal(text);
             assert!(line.starts_with(start), "{line}");

@@ -30,7 +30,7 @@ pub enum SwitchError {
     },
     /// The mode was to change to or from passthru.
     #[error(
-        "mode passthru cannot be changed: delete the sub-interface and add it again in the new mode"
+        "a link becomes passthru, or leaves it, only when it is made: delete it and add it again in the new mode"
     )]
     FixedPassthru,
     /// The MTU is larger than the parent's.

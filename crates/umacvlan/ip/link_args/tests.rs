@@ -163,6 +163,20 @@ fn a_change_has_what_was_typed_and_nothing_else() {
 }
 
 #[test]
+fn a_misplaced_or_mistyped_word_has_a_hint() {
+    let hint = |line: &str| parsed(line).expect_err(line).hint;
+    for (line, meant) in [
+        ("add link p x rate 1mbit type macvlan", "\"rate\" belongs behind \"type macvlan\""),
+        ("set m0 type macvlan isolated on", "did you mean \"isolation\"?"),
+        ("set m0 type macvlan limit 1mbit", "did you mean \"rate\"?"),
+    ] {
+        assert_eq!(hint(line).as_deref(), Some(meant), "{line}");
+    }
+    assert_eq!(hint("add link p x frob type macvlan"), None);
+    assert_eq!(hint("set m0 type macvlan frobnicate"), None);
+}
+
+#[test]
 fn flags_replace_each_other_and_null_is_none() {
     let flags =
         |line: &str| changed(&format!("set m0 type macvlan {line}")).1.macvlan.unwrap().flags;
