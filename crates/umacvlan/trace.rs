@@ -38,7 +38,7 @@ pub(crate) struct TraceArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
 
-    /// Only frames that the switch drops
+    /// Only frames that are dropped when they come, by the switch or by a limit
     #[arg(long)]
     dropped: bool,
 
@@ -49,6 +49,10 @@ pub(crate) struct TraceArgs {
     /// The network namespace of the link
     #[arg(short, long, value_name = "NETNS")]
     netns: Option<String>,
+
+    /// Only frames that are dropped for this reason, by its name in the counters
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
 }
 
 /// Explains frames until the count is reached, or the daemon, the parent or the link ends.
@@ -59,6 +63,7 @@ pub(crate) fn run(args: &TraceArgs, socket: &Path) -> Result<ExitCode> {
         netns: args.netns.clone(),
         at: Some(vec![CapturePoint::FromWire, CapturePoint::FromLink]),
         dropped: args.dropped,
+        reason: args.reason.clone(),
         filter: Some(args.filter.join(" ")).filter(|filter| !filter.is_empty()),
         ..CaptureSpec::default()
     };
@@ -163,4 +168,5 @@ const EXAMPLES: &str = "\
 Examples:
   umacvlan trace eth0 --count 3
   umacvlan trace -n web eth0 arp
-  umacvlan trace eth0 --dropped";
+  umacvlan trace eth0 --dropped
+  umacvlan trace eth0 --reason spoofed";

@@ -219,6 +219,11 @@ fn a_trace_has_the_steps_of_each_frame_and_top_its_rate() {
     }
     assert_eq!(out.lines().count(), 2);
     let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
+    command.arg("--socket").arg(world.machine.socket()).args(["trace", "p0", "--reason", "frob"]);
+    let refused = command.output().unwrap();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && why.contains("frob"), "{why}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
     command.arg("--socket").arg(world.machine.socket()).args(["top", "--once", "-n", "0.1"]);
     let table = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(

@@ -36,10 +36,11 @@ pub(super) fn run(place: &str) -> ProbeResult {
             };
             checks.push(host_filter(netns.run(bpf::probe_host_filter).flatten()));
             let programs = netns.run(bpf::probe_port_programs).flatten();
-            if programs.is_ok() {
+            let works = programs.is_ok();
+            checks.push(port_veth(programs));
+            if works {
                 checks.push(port_veth_kept(bpf::port::probe_pins(Path::new(DEFAULT_BPF_DIR))));
             }
-            checks.push(port_veth(programs));
             checks.push(io_uring());
             ProbeResult::Done(checks)
         }
@@ -139,6 +140,10 @@ fn port_veth_kept(tried: io::Result<()>) -> Check {
     let name = "port-veth-kept";
     match tried {
         Ok(()) => Check::ok(name, "programs outlive the daemon, so its links can have port veth"),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let found = "the daemon has TAPs only: no BPF file system keeps its programs";
+            Check::info(name, found).fix(BPF_FS)
+        }
         Err(error) => Check::info(name, format!("the daemon has TAPs only: {error}")),
     }
 }
@@ -211,6 +216,9 @@ fn module_state() -> Option<&'static str> {
 /// The name of the TAP in the new namespace.
 const NAME: &str = "umv-doctor";
 
+/// Makes the file system on which the daemon keeps programs.
+const BPF_FS: &str = "mount -t bpf bpf /sys/fs/bpf";
+
 /// `MACVLAN_MODE_BRIDGE` of `linux/if_link.h`.
 const BRIDGE: u32 = 4;
 
@@ -244,6 +252,13 @@ mod tests {
         assert!(denied.found.contains("the host sees frames"), "{denied:?}");
         assert!(denied.fix.unwrap().contains("BPF"));
         assert_eq!(host_filter(Ok(Attachment::Tcx)).state, State::Ok);
+    }
+
+    #[test]
+    fn programs_that_are_not_kept_have_a_fix() {
+        let kept = port_veth_kept(Err(io::ErrorKind::Unsupported.into()));
+        assert_eq!((kept.state, kept.fix.as_deref()), (State::Info, Some(BPF_FS)));
+        assert!(port_veth_kept(Err(io::ErrorKind::NotFound.into())).fix.is_none());
     }
 
     #[test]

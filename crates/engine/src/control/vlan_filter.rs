@@ -99,11 +99,15 @@ impl Control {
             let status = filter.status();
             self.inventory[id].vlan_filter = filter;
             let opened = match status {
-                VlanFilterStatus::Promiscuous => "promiscuous, because its VLAN filter is fixed",
-                VlanFilterStatus::SwitchedOff => "without its VLAN filter (rx-vlan-filter)",
-                VlanFilterStatus::Passes | VlanFilterStatus::Untouched => "as it was",
+                VlanFilterStatus::Promiscuous => {
+                    "it is promiscuous, because its VLAN filter is fixed"
+                }
+                VlanFilterStatus::SwitchedOff => "its VLAN filter (rx-vlan-filter) is off",
+                VlanFilterStatus::Passes | VlanFilterStatus::Untouched => {
+                    "its VLAN filter was not changed, because it lets them pass"
+                }
             };
-            let what = format!("tags are in use on {name}: it is {opened}", name = link.name);
+            let what = format!("tags are in use on {name}: {opened}", name = link.name);
             self.events.send(Event::VlanFilter { parent: link.name, what });
         }
         needed && matches!(self.inventory[id].vlan_filter, VlanFilter::Promiscuous)
