@@ -102,6 +102,27 @@ fn a_condition_that_is_true_fails_and_says_of_what() {
 }
 
 #[test]
+fn arguments_that_measure_nothing_are_refused_before_anything_is_measured() {
+    for (words, why) in [
+        (vec!["path", "--fail-if", "foo < 1"], "\"foo\" is no figure; the figures are value, "),
+        (vec!["forward", "--fail-if", "foo < 1"], "\"foo\" is no figure"),
+        (
+            vec!["path", "--congestion", "foo"],
+            "no TCP congestion control \"foo\": this kernel has ",
+        ),
+        (
+            vec!["path", "--mode", "bridge", "--path", "hairpin"],
+            "path hairpin is measured in mode source or vepa only",
+        ),
+    ] {
+        let refused = bench(&words, &[]);
+        let (status, told, complaints) = parts(&refused);
+        assert_eq!((status, told, complaints.lines().count()), (1, "", 1), "{complaints}");
+        assert!(complaints.contains(why), "{complaints}");
+    }
+}
+
+#[test]
 fn a_slowdown_fails_a_comparison() {
     let folder = Folder::new("compare");
     let (fast, slow) = (folder.report("a.json", 1e6), folder.report("b.json", 9e5));
@@ -127,7 +148,13 @@ fn one_trial_is_shown_without_an_interval() {
     let shown = bench(&["show", "--html", &html], &[&report]);
     let (status, told, _) = parts(&shown);
     let table = told.split_once("\n\n").unwrap().1;
-    assert!(status == 0 && table.contains("n/a of kernel") && !table.contains(" to "), "{told}");
+    assert!(
+        status == 0
+            && table.contains("  n/a\n")
+            && !table.contains("n/a of kernel")
+            && !table.contains(" to "),
+        "{told}"
+    );
     assert!(fs::read_to_string(html).unwrap().contains("<td>0.800 of kernel (n/a)</td>"));
     let told = bench(&["show", "-j"], &[&report]);
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();

@@ -7,6 +7,8 @@ use std::fmt::Write;
 pub struct Table<const N: usize> {
     head: [Head; N],
     rows: Vec<[Cell; N]>,
+    /// Columns that are not shown.
+    hidden: [bool; N],
 }
 
 /// The heading of a column and the alignment of the column.
@@ -44,12 +46,19 @@ pub enum Tint {
 impl<const N: usize> Table<N> {
     /// A table without rows.
     pub fn new(head: [Head; N]) -> Self {
-        Self { head, rows: Vec::new() }
+        Self { head, rows: Vec::new(), hidden: [false; N] }
     }
 
     /// Adds a row at the end.
     pub fn push(&mut self, row: [Cell; N]) {
         self.rows.push(row);
+    }
+
+    /// The table without columns in which every cell is empty or says `missing`.
+    pub fn without_empty(mut self, missing: &str) -> Self {
+        let empty = |cell: &Cell| cell.text.is_empty() || cell.text == missing;
+        self.hidden = std::array::from_fn(|column| self.rows.iter().all(|row| empty(&row[column])));
+        self
     }
 
     /// The lines of the table, each with its line feed; empty if there are no rows.
@@ -71,7 +80,7 @@ impl<const N: usize> Table<N> {
 
     fn render_row(&self, row: &[Cell; N], widths: [usize; N], colour: bool, text: &mut String) {
         let mut padding = 0;
-        for (column, cell) in row.iter().enumerate() {
+        for (column, cell) in row.iter().enumerate().filter(|(column, _)| !self.hidden[*column]) {
             let free = widths[column] - cell.width();
             let (before, after) = match self.head[column] {
                 Head::Left(_) => (0, free),
@@ -151,6 +160,14 @@ mod tests {
                       a           12\n\
                       longer          full\n";
         assert_eq!(table().render(false), wanted);
+    }
+
+    #[test]
+    fn columns_without_anything_are_left_out() {
+        let mut table = Table::new([Head::Left("a"), Head::Right("b"), Head::Left("c")]);
+        table.push(["1".into(), "n/a".into(), "3".into()]);
+        table.push(["4".into(), "".into(), "n/a".into()]);
+        assert_eq!(table.without_empty("n/a").render(false), "a  c\n1  3\n4  n/a\n");
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! `[NAME=VALUE ... :] FIGURE OPERATOR NUMBER[UNIT]`. The part before the colon selects points by
 //! their keys. The rest is tested on each selected point that has the figure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
+use super::figures::{FIGURES, is_figure};
 use super::report::{Key, Point, Report};
 use super::unit::{convert, human};
+use umacvlan_text::suggest::did_you_mean;
 
 /// An expression of `--fail-if`.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +50,11 @@ impl Condition {
     pub(super) fn test<'r>(&self, report: &'r Report) -> Result<Finding<'r>> {
         let selected: Vec<_> =
             report.points.iter().filter(|point| self.selects(&point.key)).collect();
-        ensure!(!selected.is_empty(), "--fail-if '{self}': no point of the report is meant");
+        ensure!(
+            !selected.is_empty(),
+            "--fail-if '{self}': no point of the report is meant{}",
+            self.measured(report)
+        );
         let tested =
             selected.iter().filter_map(|point| Some((*point, figure(point, &self.figure)?)));
         let tested: Vec<(&'r Point, f64)> = tested.collect();
@@ -64,6 +71,33 @@ impl Condition {
             }
         }
         Ok(Finding { tested: tested.len(), hits })
+    }
+
+    /// Checks that benches have the figure.
+    ///
+    /// # Errors
+    /// None has it.
+    pub(super) fn check_figure(&self) -> Result<()> {
+        let figure = &self.figure;
+        if is_figure(figure) {
+            return Ok(());
+        }
+        let known = match did_you_mean(figure, &FIGURES) {
+            none if none.is_empty() => format!("; the figures are {}", FIGURES.join(", ")),
+            guess => guess,
+        };
+        bail!("--fail-if '{self}': {figure:?} is no figure{known}")
+    }
+
+    /// What was measured, if a measure is asked for.
+    fn measured(&self, report: &Report) -> String {
+        if !self.filters.iter().any(|(name, _)| name == "measure") {
+            return String::new();
+        }
+        let found: BTreeSet<&str> =
+            report.points.iter().map(|point| point.key.measure.as_str()).collect();
+        let found: Vec<&str> = found.into_iter().collect();
+        format!(": the measures here are {}", found.join(", "))
     }
 
     /// The figure and its value, for people.
@@ -260,7 +294,13 @@ mod tests {
 
     #[test]
     fn a_condition_that_fits_no_point_is_an_error() {
-        assert!(complaint("path=nowhere: value < 1").contains("no point of the report is meant"));
+        assert!(complaint("path=nowhere: value < 1").ends_with("no point of the report is meant"));
+        let measures = complaint("measure=tcp: value < 1");
+        assert!(measures.contains("the measures here are cost, latency, mrr"), "{measures}");
+        let unknown: Condition = "p98 < 1".parse().unwrap();
+        let unknown = unknown.check_figure().unwrap_err().to_string();
+        assert!(unknown.contains("\"p98\" is no figure; did you mean \"p9"), "{unknown}");
+        "measure=latency-50: p99 > 50us".parse::<Condition>().unwrap().check_figure().unwrap();
         assert!(complaint("measure=mrr: p99 < 1").contains("has a p99"));
     }
 

@@ -7,6 +7,7 @@ mod artifact;
 mod compare;
 mod environment;
 mod fail_if;
+mod figures;
 #[cfg(test)]
 mod fixtures;
 mod forward;
@@ -41,8 +42,8 @@ use trials::{Trials, TrialsArg, USUAL_WIDTH};
 use umacvlan_text::output::print_stderr;
 
 const EXAMPLES: &str = "\
-Without options `bench path` takes up to fifteen minutes. An option that names a mode, path, size, peer or
-measure leaves out the others.
+Without options `bench path` takes up to fifteen minutes. An option that names a mode, path, size,
+peer or measure leaves out the others.
 
 Examples:
   umacvlan bench path --quick
@@ -146,7 +147,10 @@ struct BenchRun<A: Args> {
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     match &*args.command {
         BenchCommand::Compare(args) => compare::run(args),
-        BenchCommand::Path(args) => args.run("path", path::probe, path::run),
+        BenchCommand::Path(args) => {
+            args.own.check(args.quick)?;
+            args.run("path", path::probe, path::run)
+        }
         BenchCommand::Forward(args) => args.run("forward", |_| Ok(Vec::new()), forward::run),
         BenchCommand::Program(args) => args.run("program", |_| Ok(Vec::new()), program::run),
         BenchCommand::Replicate(args) => artifact::run(args),
@@ -195,6 +199,7 @@ impl<A: Args> BenchRun<A> {
         bench: impl FnOnce(&A, &mut Progress) -> Result<Vec<Point>>,
     ) -> Result<ExitCode> {
         self.output.check()?;
+        self.output.check_figures()?;
         self.artifact.iter().try_for_each(|file| check_folder(file))?;
         let older = self.against.as_deref().map(read).transpose()?;
         ensure!(self.tolerance >= 0.0, "--tolerance {} is less than nothing", self.tolerance);

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
+use super::artifact;
 use super::stability::Stability;
 use super::summary::{Interval, Ratio, Summary, summarise};
 
@@ -124,13 +125,17 @@ pub(crate) enum Better {
     Lower,
 }
 
-/// Reads the report in this file.
+/// Reads the report in this file, which may be an artifact.
 ///
 /// # Errors
 /// The file cannot be read, or is not a report of this [`SCHEMA`].
 pub(super) fn read(file: &Path) -> Result<Report> {
     let name = file.display();
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
+    if artifact::is_tar(&bytes) {
+        return Ok(artifact::read(file)?.report);
+    }
+    let text = String::from_utf8_lossy(&bytes);
     parse(&text).with_context(|| format!("{name} cannot be used"))
 }
 

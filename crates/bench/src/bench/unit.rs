@@ -3,7 +3,7 @@
 use umacvlan_text::format::scaled;
 
 /// Units that may have a prefix. Other units are used as they are.
-const BASES: [&str; 5] = ["s", "s/frame", "frames/s", "bit/s", "transactions/s"];
+const BASES: [&str; 6] = ["s", "s/frame", "s/kB", "frames/s", "bit/s", "transactions/s"];
 
 /// Prefixes and their factors.
 const PREFIXES: [(&str, f64); 7] =
@@ -128,6 +128,7 @@ mod tests {
             (14.23, "us", "14.2 us"),
             (0.5, "us", "500 ns"),
             (2.125, "ns/frame", "2.12 ns/frame"),
+            (7490.0, "ns/kB", "7.49 us/kB"),
             (2.5, "s", "2.50 s"),
             (0.0, "us", "0 ns"),
             (0.125, "calls/frame", "0.125 calls/frame"),

@@ -17,7 +17,7 @@ use crate::station::Station;
 
 pub use frames::{FrameRate, frame_rate};
 pub use round_trip::{RoundTrips, round_trips, spaced_round_trips};
-pub use stream::{Throughput, tcp_throughput};
+pub use stream::{Throughput, check_congestion, tcp_throughput};
 pub use streams::{StreamWindow, Streams};
 
 /// The two ends of a measurement.

@@ -1,5 +1,6 @@
 //! One TCP stream at full speed, every byte of which is verified.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -125,13 +126,32 @@ fn connect_from(
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // Congestion control is the sender's; the receiver needs no setting.
     if let Some(name) = congestion {
-        socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
-            io::Error::new(error.kind(), format!("no TCP congestion control \"{name}\": {error}"))
-        })?;
+        set_congestion(&socket, name)?;
     }
     socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
     socket.connect_timeout(&address.into(), patience)?;
     Ok(socket.into())
+}
+
+/// Checks that this kernel has a congestion control of this name.
+///
+/// # Errors
+/// It has not, or this process may not use it.
+pub fn check_congestion(name: &str) -> io::Result<()> {
+    set_congestion(&Socket::new(Domain::IPV4, Type::STREAM, None)?, name)
+}
+
+fn set_congestion(socket: &Socket, name: &str) -> io::Result<()> {
+    socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+        let known = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+        let why = match known {
+            Ok(known) if error.kind() == io::ErrorKind::NotFound => {
+                format!("this kernel has {}", known.trim())
+            }
+            _ => error.to_string(),
+        };
+        io::Error::new(error.kind(), format!("no TCP congestion control \"{name}\": {why}"))
+    })
 }
 
 /// The time without progress after which a stream counts as broken.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -81,12 +81,14 @@ pub(super) fn write(file: &Path, report: &Report, binary: &Binary) -> Result<()>
     let sums = files.iter().map(|(name, text)| format!("{}  {name}\n", sum(text.as_bytes())));
     files.insert(SUMS, sums.collect());
     let context = || format!("cannot write {}", file.display());
+    let folder = file.file_stem().map_or_else(|| PathBuf::from("artifact"), PathBuf::from);
     let mut archive = tar::Builder::new(File::create(file).with_context(context)?);
     for (name, text) in &files {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        archive.append_data(&mut header, name, text.as_bytes()).with_context(context)?;
+        let path = folder.join(name);
+        archive.append_data(&mut header, path, text.as_bytes()).with_context(context)?;
     }
     archive.into_inner().and_then(|file| file.sync_all()).with_context(context)
 }
@@ -108,7 +110,12 @@ pub(super) fn read(file: &Path) -> Result<Artifact> {
     Ok(Artifact { report, binary })
 }
 
-/// The files in an artifact, by name.
+/// Whether a file of these bytes is a tar file: the magic of ustar, also in the form of GNU.
+pub(super) fn is_tar(bytes: &[u8]) -> bool {
+    bytes.get(257..262) == Some(b"ustar")
+}
+
+/// The files in an artifact, by name: in one folder, or, of older versions, in none.
 fn unpack(file: &Path) -> Result<BTreeMap<String, String>> {
     let mut archive = tar::Archive::new(File::open(file)?);
     let mut files = BTreeMap::new();
@@ -116,7 +123,11 @@ fn unpack(file: &Path) -> Result<BTreeMap<String, String>> {
     let no_tar = |_| anyhow!("it is no tar file, or not all of one");
     for entry in archive.entries().map_err(no_tar)? {
         let mut entry = entry.map_err(no_tar)?;
-        let name = entry.path()?.to_string_lossy().into_owned();
+        if entry.header().entry_type().is_dir() {
+            continue;
+        }
+        let path = entry.path()?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         ensure!(entry.size() <= FILE_MAX, "{name} has more than {FILE_MAX} bytes");
         ensure!(files.len() < FILES_MAX, "it has more than {FILES_MAX} files");
         let mut text = String::new();
@@ -226,9 +237,9 @@ A result of umacvlan bench.
 report.json     figures, samples of every trial, machine, command and seed
 report.html     the same as a page
 samples.csv     the samples, one a row
-histograms.csv  all latencies
+histograms.csv  all latencies of the measures that keep them: latency, storm
 binary.json     the program that has measured, and the sum of its file
-SHA256SUMS      the sums of these files: sha256sum -c SHA256SUMS
+SHA256SUMS      the sums of these files: sha256sum -c SHA256SUMS, in this folder
 
 umacvlan bench show report.json        shows it
 umacvlan bench replicate ARTIFACT.tar  measures it again and compares

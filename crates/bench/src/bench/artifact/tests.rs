@@ -20,7 +20,7 @@ fn binary() -> Binary {
     Binary { version, build, target, sha256: sum(b"a program"), bytes: 9 }
 }
 
-fn written(report: &Report) -> (Scratch, std::path::PathBuf) {
+fn written(report: &Report) -> (Scratch, PathBuf) {
     let folder = Scratch::new();
     let file = folder.path().join("a.tar");
     write(&file, report, &binary()).unwrap();
@@ -69,6 +69,19 @@ fn an_artifact_is_read_as_it_was_written() {
     );
     assert_eq!(files[SUMS].lines().count(), files.len() - 1);
     assert!(files["report.html"].ends_with("</html>\n"));
+}
+
+#[test]
+fn its_files_are_in_a_folder_and_need_not_be() {
+    let (_folder, file) = written(&report());
+    let mut archive = tar::Archive::new(File::open(&file).unwrap());
+    for entry in archive.entries().unwrap() {
+        assert!(entry.unwrap().path().unwrap().starts_with("a"));
+    }
+    // As older versions wrote it.
+    let files = unpack(&file).unwrap();
+    pack(&file, files, false);
+    assert_eq!(crate::bench::report::read(&file).unwrap().points.len(), 8);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         ("Round trips beside other traffic", ROUND_TRIPS),
     ];
     for (title, columns) in tables {
-        let table = table(&report.points, columns).render(colour);
+        let table = table(&report.points, columns).without_empty("n/a").render(colour);
         if !table.is_empty() {
             text.push_str(&format!("\n{title}:\n{table}"));
         }
@@ -22,7 +22,8 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     text
 }
 
-/// The points that have at least one of these figures. Missing ones are shown as n/a.
+/// The points that have at least one of these figures. Missing ones are shown as n/a, and figures that all
+/// lack not at all.
 fn table(points: &[Point], columns: [(&'static str, &str); COLUMNS]) -> Table<{ KEYS + COLUMNS }> {
     let [a, b, c, d, e] = columns.map(|(head, _)| Head::Right(head));
     let mut table = Table::new([
@@ -112,7 +113,10 @@ mod tests {
         let text = render(&report, false);
         let row = text.lines().last().unwrap();
         assert!(text.starts_with("\nWhat a frame takes of the worker:\n"), "{text}");
-        assert!(row.contains(" 250 ") && row.matches("n/a").count() == 4, "{row}");
+        assert!(row.ends_with(" 250") && !text.contains("cycles"), "{text}");
+        report.points[1].extra.insert("engine_cycles".to_owned(), 7.0);
+        let text = render(&report, false);
+        assert_eq!(text.matches("n/a").count(), 2, "{text}");
         report.points[1].extra.insert("ratio.floor".to_owned(), 0.5);
         assert!(render(&report, false).contains("\nBeside:\n"));
     }

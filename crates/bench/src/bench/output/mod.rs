@@ -54,7 +54,7 @@ pub(super) struct OutputArgs {
     tex: TexArgs,
 
     /// Fail with status 1 if this is true of any point, for instance 'ratio < 0.9' or
-    /// 'path=wire-to-sub size=64: ratio < 0.78' or 'measure=latency: p99 > 50us'; can be repeated
+    /// 'path=wire-to-sub size=64: ratio < 0.78' or 'measure=latency-50: p99 > 50us'; can be repeated
     #[arg(long, value_name = "EXPR")]
     fail_if: Vec<Condition>,
 }
@@ -71,6 +71,14 @@ impl OutputArgs {
             .flatten()
             .try_for_each(|file| check_folder(file))?;
         self.tex.check()
+    }
+
+    /// Checks before the measurement that the conditions are about figures that a bench has.
+    ///
+    /// # Errors
+    /// One is about another.
+    pub(super) fn check_figures(&self) -> Result<()> {
+        self.fail_if.iter().try_for_each(Condition::check_figure)
     }
 
     /// Writes the report to all requested outputs. The exit status is failure if a condition is

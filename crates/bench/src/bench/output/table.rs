@@ -88,7 +88,10 @@ fn row(point: &Point) -> [Cell; 11] {
     };
     let of = |ratio: &Ratio| {
         let ends = format!("{} to {}", digits(ratio.low), digits(ratio.high));
-        format!("{} of {}", ratio.interval.words(&ends), ratio.to)
+        match ratio.interval {
+            Interval::None => ratio.interval.words(&ends),
+            _ => format!("{} of {}", ratio.interval.words(&ends), ratio.to),
+        }
     };
     [
         key.path.as_str().into(),
@@ -141,7 +144,7 @@ mod tests {
         report.points.truncate(2);
         let theirs = report.points[1].samples.clone();
         for (count, cells, foot) in [
-            (1, ["  n/a ", "n/a of kernel"], "n/a: one trial"),
+            (1, ["  n/a ", "  n/a"], "n/a: one trial"),
             (3, ["range -", "range 0."], "range: lowest and highest"),
             (7, ["  -", " of kernel"], "of kernel"),
         ] {

@@ -26,11 +26,12 @@ mod worker_cost;
 use std::io;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use umacvlan_core::Mode;
 use umacvlan_core::options::{PortKind, WORKERS_MAX};
 use umacvlan_lab::error::LabError;
+use umacvlan_lab::measure::check_congestion;
 use umacvlan_text::arguments::one_of;
 
 use super::progress::Progress;
@@ -99,6 +100,31 @@ pub(crate) struct PathArgs {
     /// Seconds of one trial
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<f64>,
+}
+
+impl PathArgs {
+    /// Checks before the measurement that it can measure something.
+    ///
+    /// # Errors
+    /// A path is not forwarded in any of the modes, nothing has all that is asked for, or this kernel lacks
+    /// the congestion control.
+    pub(crate) fn check(&self, quick: bool) -> Result<()> {
+        if let Some(name) = &self.congestion {
+            check_congestion(name)?;
+        }
+        if !plan(self, &Progress::new(0, None, quick)).is_empty() {
+            return Ok(());
+        }
+        for route in &self.path {
+            let modes: Vec<_> =
+                Mode::ALL.into_iter().filter(|mode| route.forwards(*mode)).collect();
+            if !self.mode.is_empty() && !self.mode.iter().any(|mode| modes.contains(mode)) {
+                let modes: Vec<_> = modes.iter().map(ToString::to_string).collect();
+                bail!("path {route} is measured in mode {} only", modes.join(" or "));
+            }
+        }
+        bail!("no path has all that was asked for: nothing to measure")
+    }
 }
 
 /// What there is to find of the machine before measuring: frames at a low rate.

@@ -9,6 +9,7 @@ use super::peer::{Peer, Testbed};
 use super::plan::{Group, Item, Traffic};
 use super::ratios::ratios;
 use super::reading::Reading;
+use crate::bench::figures::is_figure;
 use crate::bench::progress::Progress;
 use crate::bench::report::{Key, Point};
 use crate::bench::summary::ratio;
@@ -98,6 +99,7 @@ impl<'p> Series<'p> {
             point.extra = found.extra();
             point.histogram = found.histogram();
             point.extra.extend(ratios(found, &self.found, seed));
+            debug_assert!(point.extra.keys().all(|name| is_figure(name)), "{:?}", point.extra);
             point
         };
         // The random order of the trials does not decide the order of the points.
