@@ -120,6 +120,10 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/dist dist/umacvlan.service
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
+# The group that the configuration names; a packager's machine is not where it runs.
+ifeq ($(DESTDIR),)
+	getent group umacvlan >/dev/null || groupadd --system umacvlan
+endif
 
 .PHONY: uninstall
 uninstall: ## Remove what `make install` put there, but for the configuration

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
 use clap::{Args, Subcommand};
+use nix::unistd::Group;
 use serde::Serialize;
 
 use umacvlan_api::{Changes, Saved};
 use umacvlan_client::{Absent, Client};
-use umacvlan_config::{Config, DEFAULT_FILE, DiagnosticView, Diagnostics, LoadError, file};
+use umacvlan_config::{Config, DEFAULT_FILE, DiagnosticView, Diagnostics, LoadError, Need, file};
 use umacvlan_engine::cpus;
 use umacvlan_text::output::{Output, one_line, print_stderr};
 
@@ -29,7 +30,8 @@ enum ConfigCommand {
     /// Check a file; no daemon is needed
     ///
     /// Each error is shown with its line and column. The exit status is 0 if there is none, and 1
-    /// otherwise. A CPU that this machine does not have is a warning, not an error.
+    /// otherwise. A CPU, a group or a namespace that this machine does not have is a warning, not an
+    /// error.
     Check {
         /// The file, or - for standard input
         #[arg(default_value = DEFAULT_FILE)]
@@ -109,17 +111,23 @@ fn check(file: &str, json: bool) -> Result<ExitCode> {
     let (name, bytes) = read(file)?;
     let parsed = Config::from_bytes(&name, &bytes, &cpus::allowed());
     let nothing = Diagnostics::empty(&name);
+    let missing = match &parsed {
+        Ok(parsed) => parsed.missing(&name, &String::from_utf8_lossy(&bytes), lacks),
+        Err(_) => Diagnostics::empty(&name),
+    };
     let (mistakes, warnings) = match &parsed {
         Ok(parsed) => (&nothing, &parsed.warnings),
         Err(mistakes) => (mistakes, &nothing),
     };
     let mut output = Output::new();
     if json {
-        let (mistakes, warnings) = (mistakes.located().collect(), warnings.located().collect());
+        let mistakes = mistakes.located().collect();
+        let warnings = warnings.located().chain(missing.located()).collect();
         output.json(&Checked { file: &name, mistakes, warnings });
     } else {
         show_diagnostics(mistakes);
         show_diagnostics(warnings);
+        show_diagnostics(&missing);
         if let Ok(parsed) = &parsed {
             let Config { parents, links, .. } = &parsed.config;
             let (parents, links) = (parents.len(), links.len());
@@ -130,6 +138,37 @@ fn check(file: &str, json: bool) -> Result<ExitCode> {
     }
     output.finish()?;
     Ok(if parsed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What this machine lacks now, and the daemon will refuse.
+fn lacks(need: &Need) -> Option<String> {
+    match need {
+        Need::Group(name) => {
+            let known = name.parse::<u32>().is_ok() || !matches!(Group::from_name(name), Ok(None));
+            let how = "the daemon does not start without it";
+            (!known).then(|| {
+                format!("there is no group {name:?} on this machine, and {how}: groupadd --system {name}")
+            })
+        }
+        Need::Netns(name) => {
+            let path = match name.parse::<u32>() {
+                Ok(process) => PathBuf::from(format!("/proc/{process}/ns/net")),
+                Err(_) => Path::new("/run/netns").join(name),
+            };
+            (!path.exists()).then(|| {
+                format!(
+                    "there is no network namespace {name:?} now: the link is made when there is one"
+                )
+            })
+        }
+        Need::VlanInterface(name) => {
+            let absent = !Path::new("/sys/class/net").join(name).exists();
+            absent.then(|| {
+                format!("{name} is a VLAN without an interface, so it has no address to reach the link from: \
+                         expected host_address, too")
+            })
+        }
+    }
 }
 
 fn show(socket: &Path, json: bool) -> Result<ExitCode> {

@@ -49,6 +49,21 @@ fn the_examples_of_the_manual_have_no_mistakes() {
 }
 
 #[test]
+fn what_the_machine_lacks_is_a_warning() {
+    let text = "[daemon]\ngroup = \"umv-nobody\"\n[link.m]\nparent = \"umv0.10\"\nnetns = \"umv-nothere\"\n\
+                host = [\"192.0.2.1\"]\n";
+    let output = config(&["check", "-"], text);
+    let (status, told, warnings) = parts(&output);
+    assert!(status == 0 && told.starts_with("standard input: no mistakes"), "{told}");
+    for what in ["no group \"umv-nobody\"", "no network namespace \"umv-nothere\"", "host_address"]
+    {
+        assert!(warnings.contains(what), "{warnings}");
+    }
+    let output = config(&["check", "-j", "-"], text);
+    assert_eq!(parts(&output).1.matches("\"message\"").count(), 3);
+}
+
+#[test]
 fn the_example_has_no_mistakes_with_or_without_its_comments() {
     let uncommented: Vec<&str> = EXAMPLE
         .lines()

@@ -15,6 +15,7 @@
 mod diagnostic;
 pub mod file;
 mod log_filter;
+mod needs;
 mod parse;
 mod plan;
 mod running;
@@ -32,6 +33,7 @@ use umacvlan_core::{Semantics, VlanName};
 pub use diagnostic::{DiagnosticView, Diagnostics, LoadError};
 pub use file::replace;
 pub use log_filter::check_log_filter;
+pub use needs::Need;
 pub use plan::{Plan, Step, execute, plan};
 pub use running::{Running, RunningLink, SavedConfig, running_config};
 

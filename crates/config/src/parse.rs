@@ -14,6 +14,7 @@ use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::diagnostic::{Diagnostic, Diagnostics, LoadError};
 use super::file;
+use super::needs::{self, Need};
 use super::table::{Spans, Table};
 use super::{Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, validate, values};
 use umacvlan_api::{Dhcp, HostAccess, LinkSpec};
@@ -28,6 +29,8 @@ pub struct Parsed {
     pub config: Config,
     /// Values that are allowed but unlikely to be meant.
     pub warnings: Diagnostics,
+    /// What has to be there on the machine, with its place.
+    pub(super) needs: Vec<(Need, Range<usize>)>,
 }
 
 /// An entry of a link, and the places of its values in the file.
@@ -79,11 +82,17 @@ impl Config {
         let mut diagnostics = Vec::new();
         let mut warnings = Vec::new();
         let root = Table::of("the file".to_owned(), 0..0, root.get_ref());
-        let mut reader = Reader { diagnostics: &mut diagnostics, warnings: &mut warnings, cpus };
+        let mut needs = Vec::new();
+        let mut reader = Reader {
+            diagnostics: &mut diagnostics,
+            warnings: &mut warnings,
+            needs: &mut needs,
+            cpus,
+        };
         let (config, links) = reader.file(root);
         validate::check(&links, reader.diagnostics);
         if diagnostics.is_empty() {
-            Ok(Parsed { config, warnings: Diagnostics::new(file, text, warnings) })
+            Ok(Parsed { config, warnings: Diagnostics::new(file, text, warnings), needs })
         } else {
             Err(Diagnostics::new(file, text, diagnostics))
         }
@@ -99,6 +108,7 @@ fn not_utf8(file: &str, bytes: &[u8], valid: usize) -> Diagnostics {
 struct Reader<'m> {
     diagnostics: &'m mut Vec<Diagnostic>,
     warnings: &'m mut Vec<Diagnostic>,
+    needs: &'m mut Vec<(Need, Range<usize>)>,
     cpus: &'m [usize],
 }
 
@@ -126,6 +136,7 @@ impl Reader<'_> {
         let mut links = Vec::new();
         for (name, table) in root.tables("link", self.diagnostics) {
             let placed = self.link(name.get_ref(), name.span(), table);
+            self.needs.extend(needs::of_link(&placed));
             config.links.insert(placed.key.clone(), placed.entry.clone());
             links.push(placed);
         }
@@ -148,7 +159,11 @@ impl Reader<'_> {
                 .take("on_exit", found, |value| values::choice(value, &on_exit))
                 .unwrap_or_default(),
         };
-        table.finish(found);
+        let spans = table.finish(found);
+        for (key, group) in [("group", &config.group), ("admin_group", &config.admin_group)] {
+            let need = group.clone().map(|group| (Need::Group(group), spans.of(key)));
+            self.needs.extend(need);
+        }
         config
     }
 
