@@ -77,7 +77,7 @@ WORDS: address MAC         its address; a random one if a new link is given none
        name NAME           its name
        alias TEXT          a remark, empty for none
        promisc on|off      hear everything
-       allmulticast on|off  hear every group
+       allmulticast on|off hear every group
        up, down            its state
 
 PORT:  port tap|veth|auto  macvlan: who forwards plain unicast, the daemon or the kernel

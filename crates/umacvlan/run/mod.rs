@@ -206,7 +206,7 @@ fn words_and_examples() -> String {
 
 const WORDS: &str = "\
 Words of a sub-interface, after its name and with commas between them:
-  mode=MODE                  bridge, passthru, private, source or vepa (the default, as for the kernel)
+  mode=MODE                  bridge, passthru, private, source or vepa (the default)
   address=MAC                its address (a random one; passthru takes the parent's)
   netns=NAMESPACE            where it is made: a name, a path or the id of a process (here)
   mtu=BYTES                  its MTU (the parent's)

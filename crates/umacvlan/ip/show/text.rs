@@ -181,9 +181,6 @@ fn own(link: &LinkView) -> String {
     if let Some(port) = &own.port {
         line.push_str(&port_line(port));
     }
-    if let Some(why) = &own.backend_why {
-        let _ = write!(line, "\n    umacvlan why this backend: {why}");
-    }
     line
 }
 
