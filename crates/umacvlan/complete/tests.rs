@@ -38,7 +38,7 @@ fn each_position_has_its_candidates() {
         ("link add netns ", &["blue", "red"]),
         ("link add link eth0 mac2 type ", &["macvlan", "macvtap"]),
         ("link add mac2 link eth0 type macvlan mode p", &["passthru", "private"]),
-        ("link add mac2 link eth0 type macvlan mode source m", &["macaddr"]),
+        ("link add mac2 link eth0 type macvlan mode source m", &["macaddr", "macnat"]),
         ("link add mac2 link eth0 type macvlan macaddr ", &["add", "del", "flush", "set"]),
         (
             "link add mac2 link eth0 type macvlan macaddr set 02:00:00:00:00:01 no",

@@ -86,9 +86,14 @@ impl Service {
         if let (Some((handle, _)), None) = (parent, netns) {
             return Ok((handle.clone(), None));
         }
-        let which = Selector { name: dev.clone(), netns: netns.clone(), caller };
-        let has_name = |link: &Entry| link.seen.name == *dev || link.given_name == *dev;
-        let is_known = netns.is_some() || dev.contains('/') || self.links.values().any(has_name);
+        // As it is shown. No interface has a slash in its name.
+        let (netns, name) = match (netns, dev.rsplit_once('/')) {
+            (None, Some((place, name))) => (Some(place.to_owned()), name.to_owned()),
+            _ => (netns.clone(), dev.clone()),
+        };
+        let has_name = |link: &Entry| link.seen.name == name || link.given_name == name;
+        let is_known = netns.is_some() || self.links.values().any(has_name);
+        let which = Selector { name, netns, caller };
         let id = self.find(&which).map_err(|mut error| {
             if error.0.code == Code::NoDevice && !is_known {
                 error.0.message = format!(

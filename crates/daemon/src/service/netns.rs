@@ -107,11 +107,7 @@ impl Service {
     }
 
     fn find_known(&self, which: &Selector) -> Result<u64, ServiceError> {
-        // As it is shown. No interface has a slash in its name.
-        let (place, name) = match (&which.netns, which.name.rsplit_once('/')) {
-            (None, Some((place, name))) => (Some(place), name),
-            _ => (which.netns.as_deref(), which.name.as_str()),
-        };
+        let name = which.name.as_str();
         let candidates = self.links.iter().map(|(&id, link)| Candidate {
             id,
             netns: link.seen.netns,
@@ -120,7 +116,7 @@ impl Service {
         });
         let candidates: Vec<_> =
             candidates.filter(|link| link.has_name || link.was_given_name).collect();
-        if let Some(place) = place {
+        if let Some(place) = &which.netns {
             let netns = open(place, which.caller)?.id();
             return within(&candidates, netns).ok_or_else(|| {
                 no_device(name, format!("{name} is not a umacvlan link in {place}"))
