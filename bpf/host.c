@@ -55,7 +55,7 @@ struct {
 	__uint(max_entries, BUCKETS);
 	__type(key, __u32);
 	__type(value, struct bucket);
-} addresses SEC(".maps");
+} shared_ips SEC(".maps");
 
 /* Random, so that nobody can choose addresses that fill a bucket. */
 struct {
@@ -84,7 +84,7 @@ static __always_inline int is_shared(const union address *address)
 	if (!random)
 		return 0;
 	at = mixed(mixed(*random, address->halves[0]), address->halves[1]) % BUCKETS;
-	bucket = bpf_map_lookup_elem(&addresses, &at);
+	bucket = bpf_map_lookup_elem(&shared_ips, &at);
 	if (!bucket)
 		return 0;
 #pragma unroll

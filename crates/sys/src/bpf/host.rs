@@ -135,7 +135,7 @@ impl HostFilter {
         let entries = u32::try_from(room).unwrap_or(u32::MAX);
         let buckets = if view.is_shared() { BUCKETS } else { 1 };
         let buckets = u32::try_from(buckets).unwrap_or(u32::MAX);
-        let sizes = [("macs", entries), ("addresses", buckets)];
+        let sizes = [("macs", entries), ("shared_ips", buckets)];
         let mut programs = load(OBJECT, &sizes).map_err(to_io_error)?;
         let mut filter = Self {
             name: name.to_owned(),
@@ -277,9 +277,9 @@ fn shared_addresses(programs: &mut Ebpf) -> io::Result<SharedAddresses> {
     let missing = || io::Error::other("the object has no map seed");
     let mut seed = seed.ok_or_else(missing)?.map_err(to_io_error)?;
     seed.set(0, random, 0).map_err(to_io_error)?;
-    match programs.map("addresses") {
+    match programs.map("shared_ips") {
         Some(Map::Array(data)) => SharedAddresses::new(data.fd().as_fd(), random),
-        _ => Err(io::Error::other("the object has no map addresses")),
+        _ => Err(io::Error::other("the object has no map shared_ips")),
     }
 }
 

@@ -16,7 +16,9 @@ static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
     Mutex::new(loader)
 });
 
-/// Loads an object: creates its maps, those in `entries` with that size, and parses its programs.
+/// Loads an object: creates its maps, those in `entries` with that size, and parses its programs. The
+/// loader keeps the sizes, so a map in `entries` has a name that no other object's map has, or every
+/// object gives its own size.
 pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebpf, EbpfError> {
     // A panic in aya leaves no half-done change in the loader.
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
