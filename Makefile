@@ -76,6 +76,10 @@ test: setup-tests ## Everything a change has to pass: format, lints, tests, docu
 instructions: setup-tests ## Compare instructions a frame with benches/instructions.tsv
 	scripts/instructions
 
+.PHONY: figures
+figures: ## Write the tables of README.md and docs/benchmarks.md anew from docs/results
+	FIGURES=write cargo test --locked --test manual figures
+
 .PHONY: baseline
 baseline: setup-tests ## Accept the instructions a frame as they are now
 	scripts/instructions accept
@@ -117,6 +121,7 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md \
 		CITATION.cff LICENSE-APACHE LICENSE-MIT
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/docs docs/*.md docs/recording.svg
+	install -Dm644 -t $(DESTDIR)$(DOCDIR)/docs/results docs/results/*
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/dist dist/umacvlan.service
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)

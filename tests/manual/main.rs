@@ -9,6 +9,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod extract;
+mod figures;
 mod structure;
 mod tutorial;
 
