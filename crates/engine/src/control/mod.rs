@@ -18,6 +18,7 @@ mod change;
 mod conflict;
 mod create;
 mod create_veth;
+mod early_sockets;
 pub mod engine;
 pub mod error;
 mod events;
@@ -64,6 +65,7 @@ use umacvlan_sys::eventfd::EventFd;
 use capture::LiveCapture;
 pub use capture::{CaptureRequest, Captured};
 use conflict::Held;
+pub use early_sockets::EarlySockets;
 use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
 use events::Events;
@@ -121,6 +123,8 @@ pub(crate) struct Control {
     swept: Instant,
     /// True if the ports of adopted sub-interfaces are not read yet. Nothing else is done meanwhile.
     hold_adopted: bool,
+    /// Sockets that were made before the engine started.
+    early_sockets: EarlySockets,
     /// The monitor reports addresses, because a parent shares its own.
     follows_addresses: bool,
     captures: Vec<LiveCapture>,
@@ -167,6 +171,7 @@ impl Control {
             swept_to: SubId::default(),
             swept: Instant::now(),
             hold_adopted: false,
+            early_sockets: options.early_sockets,
             follows_addresses: false,
             captures: Vec::new(),
             running: running_kernel(),
