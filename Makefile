@@ -84,6 +84,12 @@ figures: ## Write the tables of README.md and docs/benchmarks.md anew from docs/
 baseline: setup-tests ## Accept the instructions a frame as they are now
 	scripts/instructions accept
 
+# Test programs, cases and fuzz targets stay here: nobody depends on them.
+.PHONY: crates
+crates: setup ## Package every crate for a registry, and build each from its package
+	cargo package --locked --workspace --exclude umacvlan-cases --exclude umacvlan-fuzz \
+		--exclude umacvlan-testkit
+
 .PHONY: build
 build: setup ## Build target/release/umacvlan
 	cargo build --locked --release
