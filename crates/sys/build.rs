@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os("CARGO_FEATURE_AF_XDP").is_none() {
         return Ok(());
     }
-    let sources = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../bpf").canonicalize()?;
+    let sources = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("bpf");
     println!("cargo::rerun-if-changed={}", sources.display());
     let out = PathBuf::from(env::var("OUT_DIR")?);
     for entry in fs::read_dir(&sources)? {

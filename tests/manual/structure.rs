@@ -11,10 +11,8 @@ use serde_json::Value;
 use super::{ROOT, read};
 
 /// Folders at the root of the repository that documentation names.
-const FOLDERS: [&str; 11] = [
-    "benches", "bpf", "crates", "deploy", "dist", "docs", "examples", "fuzz", "man", "scripts",
-    "tests",
-];
+const FOLDERS: [&str; 10] =
+    ["benches", "crates", "deploy", "dist", "docs", "examples", "fuzz", "man", "scripts", "tests"];
 
 /// The longest source file, in lines.
 const LONGEST_FILE: usize = 450;

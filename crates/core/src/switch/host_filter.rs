@@ -14,7 +14,7 @@ use super::config::Mode;
 use super::{SubIndex, Switch};
 
 /// What is hidden from the host of the frames from and to one address; the bits are those of
-/// `bpf/host.c`.
+/// `crates/sys/bpf/host.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostRule(u8);
 

@@ -37,7 +37,7 @@ pub struct AddressOwner {
     pub answers: bool,
 }
 
-/// What programs in the kernel may answer; `bpf/port.c` has the same rules as the methods.
+/// What programs in the kernel may answer; `crates/sys/bpf/port.c` has the same rules as the methods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelAnswers {
     /// Frames from the wire have answers.

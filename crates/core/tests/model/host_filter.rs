@@ -10,7 +10,7 @@ impl Pair {
     /// When the rules and the verdict disagree on what the host gets.
     pub(super) fn hides(&self, probe: Probe, outcome: &Outcome) {
         let view = self.switch.host_filter_rules();
-        // As bpf/host.c applies them.
+        // As crates/sys/bpf/host.c applies them.
         let hidden = view.rule(probe.src).contains(HostRule::ALL_FROM)
             || match probe.dst.is_group() {
                 true => view.rule(probe.src).contains(HostRule::REFLECTED_GROUP),
