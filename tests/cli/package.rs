@@ -154,6 +154,42 @@ fn the_package_lists_what_debian_wants_where_it_wants_it() {
         assert!(control.contains(words), "no {words} in {control}");
     }
     scripts_are_good_shell(&package, &folder.0.join("control"));
+    apt_finds_it(&folder);
+}
+
+/// apt of its own state reads the repository that scripts/apt-repository makes of the folder.
+fn apt_finds_it(folder: &Folder) {
+    if !["apt-get", "dpkg-scanpackages"].into_iter().all(present) {
+        return skip("apt-get or dpkg-scanpackages is not installed");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/apt-repository");
+    let said = done(Command::new(script).arg(&folder.0).env_remove("KEY"));
+    assert!(said.starts_with("1 packages in "), "{said}");
+    for place in ["apt/lists/partial", "apt/cache/archives/partial", "apt/etc"] {
+        fs::create_dir_all(folder.0.join(place)).unwrap();
+    }
+    let source = format!("deb [trusted=yes] file:{} ./\n", folder.text());
+    fs::write(folder.0.join("apt/etc/sources.list"), source).unwrap();
+    fs::write(folder.0.join("apt/status"), "").unwrap();
+    let apt = |program: &str| {
+        let mut command = Command::new(program);
+        for (option, place) in [
+            ("Dir::Etc::sourcelist", "apt/etc/sources.list"),
+            ("Dir::Etc::sourceparts", "apt/etc/none"),
+            ("Dir::State::lists", "apt/lists"),
+            ("Dir::State::status", "apt/status"),
+            ("Dir::Cache", "apt/cache"),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", folder.0.join(place).display()));
+        }
+        // Files are read as the user who runs this, who need not be able to become another one.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+        command
+    };
+    done(apt("apt-get").arg("update"));
+    let policy = done(apt("apt-cache").args(["policy", "umacvlan"]));
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(policy.contains(&format!("Candidate: {version}-1")), "{policy}");
 }
 
 /// The files of the repository that README.md has links to.
