@@ -13,6 +13,7 @@ mod adopt;
 mod adopt_kept;
 mod adopt_veth;
 mod announce;
+mod attempts;
 mod capture;
 mod change;
 mod conflict;
@@ -218,6 +219,7 @@ impl Control {
     fn settle(&mut self) {
         self.end_captures();
         self.take_looks();
+        self.retry_attempts();
         self.reap();
         if self.swept.elapsed() >= SWEEP_INTERVAL {
             self.sweep();
@@ -243,7 +245,8 @@ impl Control {
             false => NETNS_CHECK_INTERVAL,
         };
         let announcements = self.announcements_due.then_some(Duration::ZERO);
-        let others = [self.groups_due(), self.looks.due(Instant::now()), announcements];
+        let others =
+            [self.groups_due(), self.looks.due(Instant::now()), announcements, self.attempts_due()];
         others.into_iter().flatten().chain([due]).min()
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use umacvlan_core::options::WORKERS_MAX;
 use umacvlan_core::{MacAddr, ParentInfo, Semantics, VlanPath};
@@ -10,6 +11,7 @@ use umacvlan_netlink::Link;
 use umacvlan_sys::interface_lock::{InterfaceLock, LockError};
 
 use super::Control;
+use super::attempts::Attempts;
 use super::interface_identity::{InterfaceIdentity, Sameness};
 use super::inventory::DeviceId;
 use super::parent::{Parent, has_carrier, parent_info};
@@ -44,6 +46,7 @@ pub(super) struct ParentDevice {
     pub(super) configs: Vec<WorkerConfig>,
     pub(super) workers: Arc<Workers>,
     pub(super) watch: Watch,
+    pub(super) attempts: Attempts,
     pub(super) uplink: UplinkSelector,
     /// A link of its untagged parent sends tags, or did so in an earlier engine.
     pub(super) tags: bool,
@@ -105,13 +108,16 @@ impl Control {
         }
         let mut uplink = UplinkSelector::new(options.backend, self.early_sockets.clone());
         let known = options.known.as_ref();
-        let mut notice = String::new();
+        let (mut notice, mut attempts) = (String::new(), Attempts::default());
         let found = match self.open_uplinks(link, known, &mut uplink, count) {
             Ok(found) => Some(found),
             Err(error) if options.absent.is_some() && may_be_absent(&error) => {
                 // The parent looks absent, but it is there.
                 match &error {
-                    Error::NoAfXdp { .. } => self.events.trouble(error.to_string()),
+                    Error::NoAfXdp { .. } => {
+                        attempts.fail(Instant::now());
+                        self.events.trouble(error.to_string());
+                    }
                     Error::ParentAnother(why) => notice.clone_from(why),
                     _ => {}
                 }
@@ -155,6 +161,7 @@ impl Control {
             configs,
             workers: Arc::new(workers),
             watch: Watch::new(id.0),
+            attempts,
             uplink,
             tags: options.tags,
             vlan_filter: VlanFilter::default(),
@@ -225,11 +232,13 @@ impl Control {
         if resized && self.inventory[id].uplink.resizes() {
             self.replace_uplinks(id, &link, "its MTU has changed");
         }
-        if !self.inventory[id].attached
+        let device = &self.inventory[id];
+        if !device.attached
             && link.is_up()
+            && !device.attempts.is_paused(Instant::now())
             && let Err(error) = self.reattach(id, &link)
         {
-            self.events.trouble(error.to_string());
+            self.report_attempt(id, error.to_string());
         }
         for parent in parents {
             self.set_carrier(parent, has_carrier(&link));
@@ -266,7 +275,7 @@ impl Control {
         let device = &mut self.inventory[id];
         // A queue takes one socket at a time.
         let _ = device.workers.tell(Worker::detach);
-        // Until it is again: each event about the interface is a new attempt.
+        // Until it is again: after a pause each event about the interface is a new attempt.
         device.attached = false;
         if let Err(error) = self.reattach(id, link) {
             for parent in self.inventory.parents_on(id) {
@@ -277,7 +286,18 @@ impl Control {
         }
     }
 
+    /// Attaches a device to its interface. If that fails, it is tried again after a pause.
     pub(super) fn reattach(&mut self, id: DeviceId, link: &Link) -> Result<(), Error> {
+        let outcome = self.attach_device(id, link);
+        let attempts = &mut self.inventory[id].attempts;
+        match outcome {
+            Ok(()) => *attempts = Attempts::default(),
+            Err(_) => attempts.fail(Instant::now()),
+        }
+        outcome
+    }
+
+    fn attach_device(&mut self, id: DeviceId, link: &Link) -> Result<(), Error> {
         let device = &mut self.inventory[id];
         let new_lock = match device.lock {
             Some(_) => None,

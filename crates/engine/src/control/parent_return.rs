@@ -1,5 +1,7 @@
 //! Parents whose interface goes away and returns.
 
+use std::time::Instant;
+
 use umacvlan_netlink::Link;
 
 use super::Control;
@@ -114,9 +116,12 @@ impl Control {
 
     /// Attaches a lost device to its interface.
     fn restore_device(&mut self, id: DeviceId, link: &Link, identity: InterfaceIdentity) {
+        if self.inventory[id].attempts.is_paused(Instant::now()) {
+            return;
+        }
         // It may be unsuitable for a moment only: each event about it is a new attempt.
         if let Err(error) = self.check_attachable(link).and_then(|()| self.reattach(id, link)) {
-            return self.events.trouble(format!("{} is back, but {error}", link.name));
+            return self.report_attempt(id, format!("{} is back, but {error}", link.name));
         }
         let newest = self.newest_index(link.index);
         let device = &mut self.inventory[id];

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use umacvlan_core::options::{Backend, PortIo, XdpMode};
 
 use caps::{CapSet, Capability};
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Engine, ParentOptions, UplinkKind};
+use umacvlan_engine::engine::{AbsentParent, Engine, Event, ParentOptions, UplinkKind};
 use umacvlan_engine::{Error, try_af_xdp};
 use umacvlan_netlink::{Event as LinkEvent, Monitor};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
@@ -117,6 +118,31 @@ fn a_queue_in_use_is_not_taken() {
     passes(&lab, Backend::Auto, UplinkKind::AfPacket);
     drop(other);
     passes(&lab, Backend::AfXdp, UplinkKind::AfXdp(XdpMode::Native));
+}
+
+/// An attempt changes the interface, which is an event about it; and no event says when the queue is free.
+#[test]
+fn a_kind_that_is_refused_for_a_while_is_tried_again_after_pauses() {
+    if !root_or_skip() {
+        return;
+    }
+    let lab = lab();
+    let open = || XskSocket::open(PARENT, 0, Binding::Copy, 1522, true);
+    let other = lab.host.netns.run(open).unwrap().unwrap();
+    let mut monitor = lab.host.netns.run(Monitor::open).unwrap().unwrap();
+    let absent = Some(AbsentParent { mac: mac(0xfe), mtu: 1500 });
+    lab.engine().add_parent(ParentOptions { absent, ..by(Backend::AfXdp) }).unwrap();
+    let (begun, mut changes) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(1) {
+        // Requests are answered meanwhile.
+        assert_eq!(lab.engine().status().unwrap().len(), 1);
+        changes += programs_in_events(&mut monitor).len();
+        let _ = monitor.wait(Duration::from_millis(50)).unwrap();
+    }
+    assert!(changes < 100, "{changes} events about the parent");
+    drop(other);
+    lab.event("parent back", |event| matches!(event, Event::ParentBack { .. }));
+    assert_eq!(lab.parent().uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
 }
 
 #[test]

@@ -77,7 +77,8 @@ pub(super) fn reason(error: &io::Error) -> String {
             "needs the capabilities BPF, NET_ADMIN and NET_RAW".to_owned()
         }
         Some(libc::ENOBUFS) => "the limit on locked memory is too low: raise it \
-             (LimitMEMLOCK= in the unit, ulimit -l in a shell)"
+             (LimitMEMLOCK= in the unit, ulimit -l in a shell), or a process that was killed has not \
+             given its memory back yet"
             .to_owned(),
         Some(libc::EOPNOTSUPP) => "the driver does not support it".to_owned(),
         Some(libc::ERANGE) => "its XDP does not carry this MTU".to_owned(),
