@@ -220,8 +220,16 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let changeable = args.log.is_none().then(|| (log.clone(), default));
     let ports_dir = socket.path().parent().unwrap_or_else(|| Path::new("/")).join(PORTS);
     let log_options = changeable;
-    let options =
-        ServiceOptions { store, keeper, engine, ports_dir, config_file, config, log: log_options };
+    let options = ServiceOptions {
+        store,
+        keeper,
+        engine,
+        ports_dir,
+        config_file,
+        config,
+        log: log_options,
+        links_end_with_parent: args.on_demand,
+    };
     let mut service = Service::start(options)?;
     if let Some((_, driver)) = &mut docker {
         driver.make_parents(&mut service);

@@ -164,7 +164,7 @@ fn a_vlan_waits_for_an_interface_that_is_gone() {
         for (name, _) in PARENTS {
             trunk.lab.event(
                 "gone",
-                |event| matches!(event, Event::ParentGone { parent } if parent == name),
+                |event| matches!(event, Event::ParentGone { parent, .. } if parent == name),
             );
         }
         for (place, _) in &mut trunk.guests {

@@ -152,7 +152,7 @@ impl<'s> From<&'s Event> for EventJson<'s> {
             Event::ConflictEnded { sub, .. } => Self::ConflictEnded { sub },
             Event::LeftOut { count } => Self::Unread { count: *count },
             Event::Neighbours { parent } => Self::Neighbours { parent },
-            Event::ParentGone { parent } => Self::ParentGone { parent },
+            Event::ParentGone { parent, .. } => Self::ParentGone { parent },
             Event::ParentBack { parent } => Self::ParentBack { parent },
             Event::ParentRenamed { from, to, .. } => Self::ParentRenamed { parent: to, from },
             Event::Reverted { sub, why, .. } => Self::Reverted { sub, why },

@@ -230,7 +230,7 @@ fn sentence(event: &Event) -> String {
         Event::Neighbours { parent } => {
             format!("links of {parent} have other IP addresses than before")
         }
-        Event::ParentGone { parent } => {
+        Event::ParentGone { parent, .. } => {
             format!("parent {parent} was removed: its sub-interfaces stay, without carrier")
         }
         Event::ParentBack { parent } => format!("parent {parent} is back and in use again"),

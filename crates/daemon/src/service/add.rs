@@ -247,6 +247,35 @@ impl Service {
         Ok(())
     }
 
+    /// Removes all links, also if their records stay. A link that cannot be removed is logged and
+    /// stays.
+    pub fn remove_all(&mut self) {
+        // Links of the host go with the last link that needs them.
+        let of_host = |entry: &Entry| host_access::is_host_link(entry);
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.links.iter().partition(|(_, entry)| of_host(entry));
+        let ids: Vec<u64> = first.into_iter().chain(last).map(|(&id, _)| id).collect();
+        for id in ids {
+            self.remove_or_log(id);
+        }
+    }
+
+    /// Removes the links on a parent, as [`Self::remove_all`].
+    pub(super) fn remove_links_on(&mut self, parent: &str) {
+        let on = |entry: &Entry| self.parent_name(&entry.seen.parent) == parent;
+        let ids: Vec<u64> =
+            self.links.iter().filter(|(_, entry)| on(entry)).map(|(&id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.remove_or_log(id));
+    }
+
+    fn remove_or_log(&mut self, id: u64) {
+        if self.links.contains_key(&id)
+            && let Err(problem) = self.remove_at_any_rate(id)
+        {
+            tracing::error!("link number {id} stays: {problem}");
+        }
+    }
+
     /// Forgets a link whose interface is gone.
     pub(super) fn forget(&mut self, id: u64) {
         let Some(entry) = self.links.remove(&id) else {

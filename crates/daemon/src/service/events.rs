@@ -100,8 +100,12 @@ impl Service {
                     tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
                     self.publish(EventKind::Carrier { parent, on });
                 }
-                Event::ParentGone { parent } => {
-                    tracing::warn!("parent {parent} is gone; its links wait without carrier");
+                Event::ParentGone { parent, moved } => {
+                    if self.links_end_with_parent && !moved {
+                        self.remove_links_on(&parent);
+                    } else {
+                        tracing::warn!("parent {parent} is gone; its links wait without carrier");
+                    }
                     self.publish(EventKind::ParentLost { parent });
                 }
                 Event::ParentBack { parent } => {

@@ -130,6 +130,8 @@ pub struct ServiceOptions {
     /// The log, and its filter if the configuration has none; `None` if the configuration cannot
     /// change the filter.
     pub log: Option<(Log, String)>,
+    /// Links are removed when their parent is, as those of the kernel; else they wait for it.
+    pub links_end_with_parent: bool,
 }
 
 /// The engine, the desired state, and the state files. Calls may take milliseconds: async tasks use
@@ -171,6 +173,8 @@ pub struct Service {
     ports_dir: PathBuf,
     /// See [`ServiceOptions::log`].
     log: Option<(Log, String)>,
+    /// See [`ServiceOptions::links_end_with_parent`].
+    links_end_with_parent: bool,
     events: broadcast::Sender<EventView>,
     log_limit: LogLimit<LogKind>,
 }
@@ -237,7 +241,8 @@ impl Service {
     ///
     /// # Errors The engine's thread or a netlink socket cannot be made.
     pub fn start(options: ServiceOptions) -> Result<Self> {
-        let ServiceOptions { store, keeper, engine, ports_dir, config_file, config, log } = options;
+        let ServiceOptions { store, keeper, engine, ports_dir, config_file, config, .. } = options;
+        let ServiceOptions { log, links_end_with_parent, .. } = options;
         let engine = Arc::new(Engine::start_with(engine)?);
         let events = broadcast::Sender::new(EVENTS);
         let leases = Leases::start(&engine, store.open_leases()?, events.clone())?;
@@ -262,6 +267,7 @@ impl Service {
             config_file,
             ports_dir,
             log,
+            links_end_with_parent,
             events,
             log_limit: LogLimit::default(),
         })
@@ -371,23 +377,6 @@ impl Service {
     /// The engine, for checks that its control thread responds.
     pub fn engine(&self) -> Arc<Engine> {
         Arc::clone(&self.engine)
-    }
-
-    /// Removes all links, also if their records stay. A link that cannot be removed is logged and
-    /// stays.
-    pub fn remove_all(&mut self) {
-        // Links of the host go with the last link that needs them.
-        let of_host = |entry: &Entry| host_access::is_host_link(entry);
-        let (last, first): (Vec<_>, Vec<_>) =
-            self.links.iter().partition(|(_, entry)| of_host(entry));
-        let ids: Vec<u64> = first.into_iter().chain(last).map(|(&id, _)| id).collect();
-        for id in ids {
-            if self.links.contains_key(&id)
-                && let Err(problem) = self.remove_at_any_rate(id)
-            {
-                tracing::error!("link number {id} stays: {problem}");
-            }
-        }
     }
 
     /// Reads the state of a link again; changes are saved and published.

@@ -137,7 +137,7 @@ impl Control {
         for index in self.inventory.device_indexes() {
             match self.kernel.rtnl.link_by_index(index) {
                 Ok(Some(link)) => self.follow_device(&link),
-                Ok(None) => self.lose_device(index),
+                Ok(None) => self.lose_device(index, false),
                 Err(_) => {}
             }
         }

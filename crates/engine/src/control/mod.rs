@@ -321,12 +321,12 @@ impl Control {
                 self.follow_program_interface(&link);
                 self.note_upper(None, link.lower);
             }
-            E::LinkGone { nsid, index, lower, .. } => {
+            E::LinkGone { nsid, index, lower, moved_to, .. } => {
                 if nsid.is_none() {
                     self.note_host_end_gone(index);
                     self.lose_program_interface(index);
                     self.lose_vlan();
-                    self.lose_device(index);
+                    self.lose_device(index, moved_to.is_some());
                 }
                 self.note_changed(Interface { nsid, index }, Look::Locate);
                 self.note_upper(nsid, lower);

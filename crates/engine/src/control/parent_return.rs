@@ -21,9 +21,9 @@ impl ParentDevice {
 }
 
 impl Control {
-    /// Notes that an interface is gone. The sub-interfaces of a device that had it stay, without
-    /// carrier.
-    pub(super) fn lose_device(&mut self, index: u32) {
+    /// Notes that an interface is gone, to another namespace if it was `moved`. The sub-interfaces of a
+    /// device that had it stay, without carrier.
+    pub(super) fn lose_device(&mut self, index: u32, moved: bool) {
         let Some(id) = self.inventory.find_device(|device| device.index == Some(index)) else {
             return;
         };
@@ -52,7 +52,7 @@ impl Control {
             parent.host.forget();
             let name = parent.name.clone();
             self.set_carrier(id, false);
-            self.events.send(Event::ParentGone { parent: name });
+            self.events.send(Event::ParentGone { parent: name, moved });
         }
     }
 

@@ -50,6 +50,8 @@ pub enum Event {
     ParentGone {
         /// The parent.
         parent: String,
+        /// Its interface was moved to another network namespace, as far as is known.
+        moved: bool,
     },
     /// The interface of a removed parent has come back, or one with its name that may be it.
     ParentBack {
