@@ -44,6 +44,20 @@ if ip link set q0 type macvlan mode bridge 2>/dev/null; then exit 9; fi
 ip link show q0 | grep -o 'q0@p0'
 if ip link add link nosuch m9 type macvlan 2>/dev/null; then exit 9; fi
 ip link show | grep -c 'm0@p0'
+ip addr show dev m0 | sed 's/^[0-9]*: //; s/qdisc [a-z_]* //; s/qlen .*//; s/ether .*/ether/' | grep -v inet6
+ip -4 -br addr show m0
+ip -4 -o addr show m0 | sed 's/^[0-9]*: //'
+ip addr show type macvlan | grep -c 'inet 10.9.0.1/24'
+ip addr show type veth | grep -c 'p0@q0\|m0'
+ip link add link p0 arp off group 7 name m4 type macvlan
+ip -d link show m4 | grep -o "NOARP\|group 7"
+ip link show group 7 | grep -c 'm4@p0'
+ip link del p0
+ip -br link show type macvlan | wc -l
+if ip link show m0 2>/dev/null; then exit 9; fi
+ip link add p0 type veth peer name q0
+ip link add link p0 name m0 type macvlan mode bridge
+ip link add m1 link p0 type macvlan mode bridge
 "#;
 
 /// Runs a script in a namespace; `before` is the first directory in its PATH.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub(super) use human::Human;
 pub(super) use json::LinkJson;
-pub(super) use text::{Scene, link};
+pub(super) use text::{Scene, full_name, link};
 
 use super::error::{CommandError, FAILED};
 use super::options::{Colour, Options};

@@ -10,6 +10,8 @@ use umacvlan_api::{DhcpView, InfoData, InterfaceView, LinkView, PortView, Reason
 /// The occasion for showing a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ip) enum Scene {
+    /// `address show`, in which the addresses follow.
+    Addresses,
     /// `monitor`: the link is new or has changed.
     Event,
     /// `link show`.
@@ -28,13 +30,13 @@ pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String
     if let Some(alias) = &link.ifalias {
         lines.push(format!("    alias {}", escape_control(alias)));
     }
-    if style.statistics > 0 && scene == Scene::Show {
+    if style.statistics > 0 && scene != Scene::Event {
         lines.extend(stats::lines(&link.stats64, style.human, style.statistics > 1));
     }
     if style.details {
         lines.push(own(link));
     }
-    if style.statistics > 0 && scene == Scene::Show {
+    if style.statistics > 0 && scene != Scene::Event {
         lines.extend(counters(link, style));
     }
     format!("{}\n", lines.join(if style.oneline { "\\" } else { "\n" }))
@@ -82,7 +84,7 @@ fn headline(link: &LinkView, style: Style, scene: Scene) -> String {
         let _ = write!(line, "mode {} ", link.linkmode);
     }
     let _ = write!(line, "group {} ", style.group(link));
-    if scene == Scene::Show {
+    if scene != Scene::Event {
         // The kernel's number has no sign, but ip prints one.
         let _ = write!(line, "qlen {}", link.txqlen.cast_signed());
     }

@@ -43,7 +43,7 @@ pub(super) fn running(given: Option<&Path>) -> impl Iterator<Item = PathBuf> {
 /// # Errors
 /// It cannot be started.
 pub(super) fn socket(netns: &Netns, given: Option<&Path>) -> Result<PathBuf, CommandError> {
-    let folder = PathBuf::from(FOLDER).join(netns.id().ino.to_string());
+    let folder = folder(netns);
     let places = [socket_path(given), folder.join("socket")];
     let found = || places.iter().find(|place| serves(place, netns)).cloned();
     if let Some(place) = found() {
@@ -58,6 +58,17 @@ pub(super) fn socket(netns: &Netns, given: Option<&Path>) -> Result<PathBuf, Com
         started?;
     }
     Err(CommandError::own(FAILED, "the daemon of this namespace does not start".to_owned()))
+}
+
+/// The socket of the daemon that was started on demand in this namespace, if it runs.
+pub(super) fn on_demand(netns: &Netns) -> Option<PathBuf> {
+    let socket = folder(netns).join("socket");
+    UnixStream::connect(&socket).is_ok().then_some(socket)
+}
+
+/// The directory of the daemon that is started on demand in this namespace.
+fn folder(netns: &Netns) -> PathBuf {
+    PathBuf::from(FOLDER).join(netns.id().ino.to_string())
 }
 
 /// Whether a daemon of this namespace listens here.

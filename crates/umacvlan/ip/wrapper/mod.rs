@@ -2,12 +2,15 @@
 //!
 //! Scripts that were written for the kernel's macvlan run unchanged with it in their PATH. A command
 //! about macvlan links goes to the daemon of its network namespace ([`daemon`]), which is started if
-//! there is none. Links are shown together with those of the real `ip` ([`show`]). Everything else is
-//! the real `ip` ([`real`]): links of umacvlan are interfaces like others, so it sets them up, moves
-//! and removes them, and the daemon follows.
+//! there is none. Links are shown together with those of the real `ip` ([`show`]), and removed at once
+//! ([`delete`]). Everything else is the real `ip` ([`real`]): links of umacvlan are interfaces like others,
+//! so it sets them up and moves them, and the daemon follows; what umacvlan has no word for it sets after
+//! the link was made ([`settings`]).
 
 mod daemon;
+mod delete;
 mod real;
+mod settings;
 mod show;
 
 use std::ffi::{OsStr, OsString};
@@ -19,12 +22,14 @@ use umacvlan_netlink::Rtnl;
 use super::batch::Script;
 use super::command::{self, Command};
 use super::error::{CommandError, FAILED};
-use super::link::{Filter, LinkCommand};
-use super::options::{Colour, Options};
+use super::link::LinkCommand;
+use super::options::{Colour, Options, takes_value};
 use super::print_error;
 use super::session::Session;
 use super::tokens::{Tokens, abbreviates};
 use real::RealIp;
+use settings::Settings;
+use show::Selection;
 
 /// The file names of the program by which it is `ip`.
 const NAMES: [&str; 2] = ["ip", "umacvlan-ip"];
@@ -40,17 +45,16 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let done = RealIp::find().and_then(|real| {
         let words: Vec<String> =
             arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let mut rest = Tokens::new(&words);
+        let (ours, given) = before_object(&words);
+        let mut ours = Tokens::new(&ours);
         // An option that only the real ip has belongs to a command that only it has.
-        let Ok(options) = Options::parse(&mut rest) else { return Err(real.become_it(arguments)) };
-        let given = arguments.len() - rest.rest().len();
-        let mut wrapper = Wrapper::new(real, options, &arguments[..given]);
+        let Ok(options) = Options::parse(&mut ours) else { return Err(real.become_it(arguments)) };
+        let (given, rest) = (&arguments[..given], &words[given..]);
+        let mut wrapper = Wrapper::new(real, options, given);
         match wrapper.options.batch.clone() {
             Some(file) => wrapper.batch(&file, arguments),
-            None if wrapper.plan(rest.rest()) == Plan::Real => {
-                Err(wrapper.real.become_it(arguments))
-            }
-            None => wrapper.execute(rest.rest()),
+            None if wrapper.plan(rest) == Plan::Real => Err(wrapper.real.become_it(arguments)),
+            None => wrapper.execute(rest),
         }
     });
     match done {
@@ -62,6 +66,31 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// The options before the object without the family of addresses, which umacvlan does not have, and the
+/// number of all words before the object.
+fn before_object(words: &[String]) -> (Vec<String>, usize) {
+    let mut ours = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at)
+        && let Some(option) = word.strip_prefix('-')
+    {
+        at += 1;
+        let name = option.strip_prefix('-').unwrap_or(option);
+        let family = name == "f" || (name.len() > 1 && abbreviates(name, "family"));
+        let valued = family || takes_value(name);
+        let value = words.get(at).filter(|_| valued).cloned();
+        at += usize::from(value.is_some());
+        if !family && !["0", "4", "6"].contains(&name) {
+            ours.push(word.clone());
+            ours.extend(value);
+        }
+        if word == "--" {
+            break;
+        }
+    }
+    (ours, at)
+}
+
 /// Who executes a command line.
 #[derive(Debug, PartialEq)]
 enum Plan {
@@ -71,8 +100,12 @@ enum Plan {
     Daemon,
     /// The daemon if the link is one of its links, else the real `ip`.
     DaemonIfOwn(String),
+    /// The same, which may remove the parent of links.
+    Delete(String),
+    /// The daemon, and then the real `ip`.
+    AddAndSet(Settings),
     /// Both.
-    Show(Filter),
+    Show(Selection),
 }
 
 /// Executes command lines with the same options.
@@ -93,41 +126,59 @@ impl Wrapper {
     }
 
     fn plan(&self, words: &[String]) -> Plan {
-        let Some((object, rest)) = words.split_first() else { return Plan::Real };
-        if self.options.version || !abbreviates(object, "link") {
+        if self.options.version {
             return Plan::Real;
         }
-        let verb = rest.first().map(String::as_str);
-        match verb {
-            Some(verb) if abbreviates(verb, "add") && is_macvlan(rest) => Plan::Daemon,
-            Some("set" | "change") if is_macvlan(rest) => match target(words) {
-                Some(name) => Plan::DaemonIfOwn(name),
-                None => Plan::Real,
-            },
-            _ => match command::parse(words) {
-                Ok(Command::Link(LinkCommand::Show(filter))) if filter.parent.is_none() => {
-                    Plan::Show(filter)
-                }
+        if let Some(selection) = Selection::parse(words) {
+            return Plan::Show(selection);
+        }
+        let Some((object, rest)) = words.split_first() else { return Plan::Real };
+        let Some(verb) = rest.first().filter(|_| abbreviates(object, "link")) else {
+            return Plan::Real;
+        };
+        match verb.as_str() {
+            verb if abbreviates(verb, "add") && is_macvlan(rest) => {
+                Settings::take(words).map_or(Plan::Daemon, Plan::AddAndSet)
+            }
+            "set" | "change" if is_macvlan(rest) => {
+                target(words).map_or(Plan::Real, Plan::DaemonIfOwn)
+            }
+            verb if abbreviates(verb, "delete") => match command::parse(words) {
+                Ok(Command::Link(LinkCommand::Delete { name })) => Plan::Delete(name),
                 _ => Plan::Real,
             },
+            _ => Plan::Real,
         }
     }
 
     /// Executes a command line and returns the exit status; errors of the real `ip` were printed by it.
     fn execute(&mut self, words: &[String]) -> Result<u8, CommandError> {
-        let filter = match self.plan(words) {
-            Plan::Real => return self.real.run(&self.given, words),
-            Plan::Daemon => return self.session()?.execute(words).map(|()| 0),
-            Plan::DaemonIfOwn(name) => {
-                return match self.running().find_map(|mut one| one.has(&name).then_some(one)) {
-                    Some(mut session) => session.execute(words).map(|()| 0),
-                    None => self.real.run(&self.given, words),
-                };
+        match self.plan(words) {
+            Plan::Real => self.real.run(&self.given, words),
+            Plan::Daemon => self.session()?.execute(words).map(|()| 0),
+            Plan::DaemonIfOwn(name) => match self.owner(&name) {
+                Some(mut session) => session.execute(words).map(|()| 0),
+                None => self.real.run(&self.given, words),
+            },
+            Plan::Delete(name) => match self.owner(&name) {
+                Some(mut session) => session.execute(words).map(|()| 0),
+                None => delete::run(self, words),
+            },
+            Plan::AddAndSet(settings) => {
+                self.session()?.execute(&settings.add)?;
+                settings::run(self, &settings)
             }
-            Plan::Show(filter) => filter,
-        };
-        let links = self.running().filter_map(|mut session| session.links().ok()).flatten();
-        show::run(self, &filter, links.collect(), words)
+            Plan::Show(selection) => {
+                let links = self.running().filter_map(|mut session| session.links().ok());
+                let links = links.flatten().collect();
+                show::run(self, &selection, links, words)
+            }
+        }
+    }
+
+    /// The session with the daemon that has the link of this name here, if one has.
+    fn owner(&self, name: &str) -> Option<Session> {
+        self.running().find_map(|mut one| one.has(name).then_some(one))
     }
 
     /// Executes the lines of `file` as `ip -batch` does.
@@ -203,9 +254,9 @@ mod tests {
 
     fn plan(line: &str) -> Plan {
         let words = words(line);
-        let mut rest = Tokens::new(&words);
-        let options = Options::parse(&mut rest).unwrap();
-        Wrapper::new(RealIp::at("/bin/ip".into()), options, &[]).plan(rest.rest())
+        let (ours, given) = before_object(&words);
+        let options = Options::parse(&mut Tokens::new(&ours)).unwrap();
+        Wrapper::new(RealIp::at("/bin/ip".into()), options, &[]).plan(&words[given..])
     }
 
     #[test]
@@ -232,22 +283,34 @@ mod tests {
         let own = Plan::DaemonIfOwn("m0".to_owned());
         assert_eq!(plan("link set m0 type macvlan mode private"), own);
         assert_eq!(plan("link set dev m0 up type macvlan mode private"), own);
-        for line in ["link", "-d l", "-s link show", "link ls up", "link show dev m0 type macvlan"]
-        {
+        for line in [
+            "link",
+            "-d l",
+            "-s link show",
+            "link ls up",
+            "link show dev m0 type macvlan",
+            "link show master br0",
+            "addr",
+            "-4 a s m0",
+            "-family inet6 address show dev m0 scope link",
+        ] {
             assert!(matches!(plan(line), Plan::Show(_)), "{line}");
+        }
+        for line in ["link del m0", "l d dev m0 type macvlan"] {
+            assert_eq!(plan(line), Plan::Delete("m0".to_owned()), "{line}");
         }
         for line in [
             "",
             "-V",
-            "addr",
+            "addr add 10.9.0.1/24 dev m0",
+            "link s m0 up",
             "route show",
             "link add a type veth peer name b",
             "link add link eth0 name m0 type macvtap",
             "link add type macvlan help",
             "link set m0 up",
             "link set m0 netns red",
-            "link del m0",
-            "link show master br0",
+            "link del group 7",
             "link help",
             "netns add red",
             "monitor",
