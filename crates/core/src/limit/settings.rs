@@ -118,7 +118,7 @@ impl LimitWord {
     /// Parses a value: `100mbit`, `64kb`, `1000`, with the units of tc(8); `none` is zero, no limit.
     ///
     /// # Errors
-    /// It is malformed or too large.
+    /// It is malformed or too large, or a rate of few bits without a unit, which was meant to have one.
     pub fn parse(&self, text: &str) -> Result<u64, LimitError> {
         let unit = self.kinds[0].unit();
         let wrong = || LimitError { word: Some(*self), text: text.to_owned() };
@@ -126,6 +126,10 @@ impl LimitWord {
             return Ok(0);
         }
         let value = unit.parse(text).ok_or_else(wrong)?;
+        let bare = text.bytes().all(|byte| byte.is_ascii_digit());
+        if bare && (1..unit.least_bare()).contains(&value) {
+            return Err(wrong());
+        }
         if value <= unit.most() { Ok(value) } else { Err(wrong()) }
     }
 }
@@ -283,6 +287,7 @@ mod tests {
             ("rate", ""),
             ("rate", "fast"),
             ("rate", "-1mbit"),
+            ("rate", "10"),
             ("rate", "100 mbit"),
             ("rate", "2tbit"),
             ("rate", "1.5bit"),
@@ -311,8 +316,8 @@ mod tests {
         assert_eq!(both.to_string(), "burst 64kb pps 1000 rate 100mbit");
         let differ = limits(&[("rate", "100mbit"), ("tx_rate", "1500kbit"), ("bcrate", "10")]);
         assert_eq!(differ.to_string(), "bcrate 10 rx_rate 100mbit tx_rate 1500kbit");
-        assert_eq!(limits(&[("rate", "5"), ("rx_rate", "none")]).to_string(), "tx_rate 5bit");
-        assert!(limits(&[("rate", "5"), ("rate", "none")]).is_empty());
+        assert_eq!(limits(&[("rate", "5bit"), ("rx_rate", "none")]).to_string(), "tx_rate 5bit");
+        assert!(limits(&[("rate", "9600"), ("rate", "none")]).is_empty());
     }
 
     #[test]

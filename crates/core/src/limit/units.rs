@@ -29,6 +29,14 @@ impl Unit {
         }
     }
 
+    /// The smallest value above zero that needs no unit: `rate 10` would pass one frame in ten minutes.
+    pub(super) const fn least_bare(self) -> u64 {
+        match self {
+            Self::Bits => 8000,
+            Self::Bytes | Self::Frames => 1,
+        }
+    }
+
     /// The suffixes of tc(8), the first one of each size being the one that is printed.
     const fn suffixes(self) -> &'static [(&'static str, u64)] {
         match self {
