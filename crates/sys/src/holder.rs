@@ -44,10 +44,12 @@ pub fn take<T, E>(
     mut attempt: impl FnMut() -> Result<Attempt<T>, E>,
 ) -> Result<Attempt<T>, E> {
     let start = Instant::now();
+    let mut known = None;
     loop {
         let holder = match attempt()? {
-            // A lock that a child has inherited is that of its parent, which may be gone.
-            Attempt::Held(holder) => holder.filter(|&process| exists(process)),
+            // `/proc/locks` may leave one out while others come and go. A lock that a child has inherited is
+            // that of its parent, which may be gone.
+            Attempt::Held(holder) => holder.or(known).filter(|&process| exists(process)),
             taken @ Attempt::Taken(_) => return Ok(taken),
         };
         let patience = match holder {
@@ -55,6 +57,7 @@ pub fn take<T, E>(
             Some(process) if is_ending(process) => ENDING,
             Some(_) => grace,
         };
+        known = holder;
         if start.elapsed() >= patience {
             return Ok(Attempt::Held(holder));
         }
@@ -129,6 +132,9 @@ mod tests {
         });
         held.wait().unwrap();
         assert_eq!((taken, attempts), (Ok(Attempt::Taken("lock")), 3));
+        let (mut held, own) = ([Some(process::id()), None].into_iter(), process::id());
+        let once = take::<(), ()>(PAUSE, || Ok(Attempt::Held(held.next().flatten())));
+        assert_eq!(once, Ok(Attempt::Held(Some(own))), "it was seen before, and lives");
         let inherited = take::<(), ()>(Duration::ZERO, || Ok(Attempt::Held(Some(process))));
         assert_eq!(inherited, Ok(Attempt::Held(None)), "who has it is not known");
     }
