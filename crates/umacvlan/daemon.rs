@@ -196,7 +196,6 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let state = args.state.clone().or_else(|| state.as_ref().map(PathBuf::from));
     let state = state.unwrap_or_else(|| DEFAULT_STATE.into());
     let (store, saved) = Store::open(&state)?;
-    let early_sockets = saved.early_sockets();
     let group = socket::group(args.group.as_ref().or(group.as_ref()))?;
     let admins = socket::group(args.admin_group.as_ref().or(admin_group.as_ref()))?;
     let socket = Socket::open(&path(socket, &config.daemon), group.or(admins))?;
@@ -214,7 +213,6 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let engine = EngineOptions {
         on_worker: Some(Arc::new(move || worker.confine())),
         pins: Some(pins(bpf_dir, &state)?),
-        early_sockets: early_sockets.clone(),
     };
     // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
@@ -235,7 +233,6 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
         driver.make_parents(&mut service);
     }
     service.recover(&saved, kept, &namespaces);
-    early_sockets.close();
     drop(namespaces);
     service.apply_config(&saved)?;
     if let Some((_, driver)) = &mut docker {

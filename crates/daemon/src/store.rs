@@ -7,7 +7,6 @@
 //! added to a record is optional, and a field that is not known is ignored: it belongs to a newer
 //! version. A change that a former version would misread needs another version of the format.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use umacvlan_api::LinkSpec;
 use umacvlan_config::Config;
 use umacvlan_engine::cpus;
-use umacvlan_engine::engine::EarlySockets;
 
 use crate::keeper::Kept;
 use crate::leases::LeaseFiles;
@@ -70,17 +68,6 @@ impl SavedState {
     /// True if a link has no queues among those that the keeper has held.
     pub fn has_other_links(&self, kept: &Kept) -> bool {
         self.links.iter().any(|link| link.program.is_none() && !kept.contains_key(&link.id))
-    }
-
-    /// Begins to make a packet socket for each parent that has links.
-    pub fn early_sockets(&self) -> EarlySockets {
-        let used = |parent: &&ParentRecord| self.links.iter().any(|it| it.parent == parent.name);
-        let interfaces = self.parents.iter().filter(used).filter_map(|parent| {
-            let interface = parent.interface.as_ref()?;
-            Some((interface.index, parent.mtu))
-        });
-        // Parents that are VLANs share the socket of their interface.
-        EarlySockets::begin(interfaces.collect::<BTreeSet<_>>())
     }
 
     /// The configuration that was applied last. If it cannot be read, the running links take its

@@ -62,11 +62,8 @@ impl PacketSocket {
         Ok(packet)
     }
 
-    /// A socket with its ring that is not bound yet and receives nothing.
-    ///
-    /// # Errors
-    /// `PermissionDenied` without CAP_NET_RAW; `OutOfMemory` without memory for the ring.
-    pub fn unbound(index: u32, mtu: u32) -> io::Result<Self> {
+    /// A socket with its ring that is not bound and receives nothing.
+    pub(super) fn unbound(index: u32, mtu: u32) -> io::Result<Self> {
         let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         // Protocol 0: the socket receives nothing before bind, when the ring is ready.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
@@ -166,11 +163,7 @@ impl PacketSocket {
         Ok(u64::from(stats.tp_drops))
     }
 
-    /// Binds the socket to its interface: from now on frames come into the ring.
-    ///
-    /// # Errors
-    /// `ENODEV` or `ENXIO` if there is no such interface, `NetworkDown` if it is down.
-    pub fn bind(&self) -> io::Result<()> {
+    pub(super) fn bind(&self) -> io::Result<()> {
         // SAFETY: all-zero is a valid sockaddr_ll.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or(0);

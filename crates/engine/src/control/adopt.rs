@@ -81,11 +81,6 @@ impl Control {
             // A worker that has stopped reads nothing.
             let _ = self.inventory[id].workers.tell(Worker::release_rx);
         }
-        for id in self.inventory.device_ids() {
-            if let Some(index) = self.inventory[id].index {
-                self.inventory[id].newest = self.newest_index(index);
-            }
-        }
     }
 
     /// Takes over queues of a TAP, wherever it is, and attaches as many more as there are workers. The

@@ -19,7 +19,6 @@ mod change;
 mod conflict;
 mod create;
 mod create_veth;
-mod early_sockets;
 pub mod engine;
 pub mod error;
 mod events;
@@ -66,7 +65,6 @@ use umacvlan_sys::eventfd::EventFd;
 use capture::LiveCapture;
 pub use capture::{CaptureRequest, Captured};
 use conflict::Held;
-pub use early_sockets::EarlySockets;
 use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
 use events::Events;
@@ -124,8 +122,6 @@ pub(crate) struct Control {
     swept: Instant,
     /// True if the ports of adopted sub-interfaces are not read yet. Nothing else is done meanwhile.
     hold_adopted: bool,
-    /// Sockets that were made before the engine started.
-    early_sockets: EarlySockets,
     /// The monitor reports addresses, because a parent shares its own.
     follows_addresses: bool,
     captures: Vec<LiveCapture>,
@@ -172,7 +168,6 @@ impl Control {
             swept_to: SubId::default(),
             swept: Instant::now(),
             hold_adopted: false,
-            early_sockets: options.early_sockets,
             follows_addresses: false,
             captures: Vec::new(),
             running: running_kernel(),

@@ -106,7 +106,7 @@ impl Control {
         if count > usize::from(WORKERS_MAX) {
             return Err(Error::ParentWorkers { parent: options.name.clone(), count });
         }
-        let mut uplink = UplinkSelector::new(options.backend, self.early_sockets.clone());
+        let mut uplink = UplinkSelector::new(options.backend);
         let known = options.known.as_ref();
         let (mut notice, mut attempts) = (String::new(), Attempts::default());
         let found = match self.open_uplinks(link, known, &mut uplink, count) {

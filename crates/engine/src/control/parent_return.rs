@@ -58,10 +58,6 @@ impl Control {
 
     /// The highest index of an interface now, at least `index`.
     pub(super) fn newest_index(&mut self, index: u32) -> u32 {
-        if self.hold_adopted {
-            // A list of a thousand interfaces takes 10 ms, in which nothing is forwarded.
-            return index;
-        }
         self.kernel.rtnl.highest_index().map_or(index, |highest| highest.max(index))
     }
 

@@ -31,7 +31,6 @@ pub use xdp::{try_af_xdp, why_af_packet, zero_copy_memory};
 
 #[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;
-use crate::control::EarlySockets;
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
 use umacvlan_datapath::uplink::{PacketUplink, Uplink};
@@ -43,19 +42,17 @@ pub(super) struct UplinkSelector {
     status: UplinkStatus,
     /// Modes of AF_XDP that were in use and through which no frame came, with the reason.
     left: Vec<(XdpMode, String)>,
-    early_sockets: EarlySockets,
     #[cfg(feature = "af-xdp")]
     xdp: Option<xdp::Redirect>,
 }
 
 impl UplinkSelector {
     /// For the kind that is requested. It has no uplinks yet.
-    pub(super) fn new(wanted: Backend, early_sockets: EarlySockets) -> Self {
+    pub(super) fn new(wanted: Backend) -> Self {
         Self {
             wanted,
             status: UplinkStatus::default(),
             left: Vec::new(),
-            early_sockets,
             #[cfg(feature = "af-xdp")]
             xdp: None,
         }
@@ -106,7 +103,7 @@ impl UplinkSelector {
         let reasons = [together(&self.left), why];
         let reasons: Vec<_> = reasons.into_iter().filter(|why| !why.is_empty()).collect();
         let why = reasons.join("; ");
-        let sockets = open_sockets(link, count, &self.early_sockets)?;
+        let sockets = open_sockets(link, count)?;
         self.status = UplinkStatus { kind: UplinkKind::AfPacket, why, unproven: false };
         let uplink = |socket| Uplink::Packet(Box::new(PacketUplink::new(socket)));
         Ok(sockets.map(|sockets| sockets.into_iter().map(uplink).collect()))
@@ -199,19 +196,9 @@ fn together(refused: &[(XdpMode, String)]) -> String {
 }
 
 /// Opens `count` packet sockets on an interface; `None` if it has to be up first.
-fn open_sockets(
-    link: &Link,
-    count: usize,
-    early: &EarlySockets,
-) -> Result<Option<Vec<PacketSocket>>, Error> {
-    let open = || {
-        let early = early.take(link.index, link.mtu);
-        let socket = early.map_or_else(|| PacketSocket::unbound(link.index, link.mtu), Ok)?;
-        socket.bind()?;
-        Ok(vec![socket])
-    };
+fn open_sockets(link: &Link, count: usize) -> Result<Option<Vec<PacketSocket>>, Error> {
     let opened = match count {
-        1 => open(),
+        1 => PacketSocket::open(link.index, link.mtu).map(|socket| vec![socket]),
         _ => PacketSocket::open_group(link.index, link.mtu, count),
     };
     match opened {

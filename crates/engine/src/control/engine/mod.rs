@@ -26,7 +26,7 @@ pub use status::{
 
 use crate::control::Control;
 use crate::control::error::Error;
-pub use crate::control::{CaptureRequest, Captured, EarlySockets, InterfaceIdentity, Sameness};
+pub use crate::control::{CaptureRequest, Captured, InterfaceIdentity, Sameness};
 use umacvlan_datapath::worker::Stopped;
 
 /// How long a TAP may stay busy after its process has ended: the kernel frees a ring later.

@@ -12,7 +12,7 @@ use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_sys::tap::Tap;
 
 use super::NeighbourStatus;
-use crate::control::{DeviceId, EarlySockets, InterfaceIdentity};
+use crate::control::{DeviceId, InterfaceIdentity};
 use umacvlan_datapath::worker::{OnWorker, WorkerConfig};
 
 /// Options of an engine.
@@ -27,16 +27,13 @@ pub struct EngineOptions {
     /// while no engine runs. It belongs to the engines of one owner in this namespace, one at a time.
     /// Those programs answer as they did until [`Engine::end_takeover`](super::Engine::end_takeover).
     pub pins: Option<PathBuf>,
-    /// Sockets for the first attachment of parents with one worker.
-    pub early_sockets: EarlySockets,
 }
 
 impl fmt::Debug for EngineOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { on_worker, pins, early_sockets } = self;
+        let Self { on_worker, pins } = self;
         let mut shown = f.debug_struct("EngineOptions");
-        shown.field("on_worker", &on_worker.is_some()).field("pins", pins);
-        shown.field("early_sockets", early_sockets).finish()
+        shown.field("on_worker", &on_worker.is_some()).field("pins", pins).finish()
     }
 }
 

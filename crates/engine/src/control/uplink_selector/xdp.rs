@@ -63,9 +63,7 @@ impl UplinkSelector {
         count: usize,
     ) -> Result<Option<Vec<Uplink>>, String> {
         let (driver, modes) = self.choose(link)?;
-        let Some(sides) =
-            open_sockets(link, count, &self.early_sockets).map_err(|error| error.to_string())?
-        else {
+        let Some(sides) = open_sockets(link, count).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
         let bound = bind(link, &modes, count)?;
