@@ -27,6 +27,7 @@ mod problem;
 mod rules;
 mod socket;
 mod spec;
+mod strict_json;
 
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use capture::{CapturePoint, CaptureSpec, CaptureView, CapturedFrame, FrameFate};
@@ -45,6 +46,7 @@ pub use problem::{Code, Problem};
 pub use rules::RulesJson;
 pub use socket::{DEFAULT_SOCKET, socket_path};
 pub use spec::{LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+pub use strict_json::from_strict_json;
 
 /// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer
 /// credentials of the connection. No name, path or process id begins with `@`.

@@ -21,7 +21,7 @@ use super::request::{Request, check_network};
 use super::result::{AddResult, Dns};
 use super::version::Version;
 use crate::container_link;
-use umacvlan_api::{Dhcp, LimitsJson, LinkSpec, RulesJson};
+use umacvlan_api::{Dhcp, LimitsJson, LinkSpec, RulesJson, from_strict_json};
 
 /// The fields of the configuration that this plugin uses. Other fields belong to other plugins or the
 /// runtime and are ignored; `null` counts as absent.
@@ -156,7 +156,7 @@ impl Config {
     /// # Errors
     /// It is malformed, or the name of the network is missing or invalid.
     pub(super) fn read(text: &[u8]) -> Result<Self, CniError> {
-        let config: Self = serde_json::from_slice(text).map_err(|error| {
+        let config: Self = from_strict_json(text).map_err(|error| {
             CniError::new(DECODING, format!("error unmarshall network config: {error}"))
         })?;
         check_network(&config.name)?;

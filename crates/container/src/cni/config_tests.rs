@@ -26,6 +26,11 @@ fn fields_of_others_are_ignored() {
 fn each_mistake_has_its_error_code() {
     for (text, code, words) in [
         ("{", DECODING, "error unmarshall network config"),
+        (
+            r#"{"cniVersion":"1.0.0","name":"n","mtu":1500,"x":{"a":1,"a":2}}"#,
+            DECODING,
+            "duplicate field `a`",
+        ),
         ("{}", CONFIG, "missing network name"),
         (r#"{"name": "a/b"}"#, CONFIG, "invalid characters found in network name"),
         (r#"{"name": "a", "mtu": "x"}"#, DECODING, "invalid type"),

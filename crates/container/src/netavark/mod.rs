@@ -14,7 +14,7 @@ mod options;
 mod routes;
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use umacvlan_api::from_strict_json;
 use umacvlan_text::output::{Output, one_line};
 
 /// The file name by which netavark starts the plugin.
@@ -125,7 +126,10 @@ pub fn run(args: &NetavarkArgs, socket: &Path) -> ExitCode {
 
 /// Reads the request.
 fn read<T: DeserializeOwned>() -> Result<T> {
-    serde_json::from_reader(io::stdin().lock()).context("standard input is no request of netavark")
+    let mut text = Vec::new();
+    let read = io::stdin().lock().read_to_end(&mut text);
+    read.context("standard input cannot be read")?;
+    from_strict_json(&text).context("standard input is no request of netavark")
 }
 
 fn print(answer: &impl Serialize) -> Result<()> {

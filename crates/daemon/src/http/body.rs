@@ -17,7 +17,7 @@ use super::metrics::LinkSeries;
 use super::problem::problem;
 use crate::ServiceError;
 use crate::service::Selector;
-use umacvlan_api::{CALLER, Code};
+use umacvlan_api::{CALLER, Code, from_strict_json};
 
 /// The largest body, in bytes: far more than the longest source list or any configuration.
 pub(super) const LARGEST: usize = 1 << 20;
@@ -34,7 +34,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ServiceError> {
         let body = read_body(request.into_body()).await?;
-        let value = serde_json::from_slice(&body)
+        let value = from_strict_json(&body)
             .map_err(|error| problem(Code::Malformed, format!("invalid body: {error}")))?;
         Ok(Self(value))
     }
@@ -206,6 +206,10 @@ mod tests {
             ("{\"colour\":1}", "unknown field `colour`, expected one of `macvlan`"),
             ("{} {}", "trailing characters"),
             ("{\"address\":\"x\"}", "address"),
+            (
+                "{\"macvlan\":{\"rules\":{\"isolation\":\"a\",\"isolation\":\"b\"}}}",
+                "duplicate field `isolation`",
+            ),
         ] {
             let problem = read::<LinkChange>(body).await.unwrap_err();
             assert_eq!(problem.0.code, Code::Malformed);

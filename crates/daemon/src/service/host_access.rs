@@ -28,7 +28,7 @@ use super::{Entry, Service};
 use crate::ServiceError;
 
 /// The beginning of the owner tag of a link of the host, before the name of its parent in requests.
-const OWNER: &str = "host ";
+pub(super) const HOST_OWNER: &str = "host ";
 
 /// The beginning of the name of such a link, before the name of its parent.
 const NAME: &str = "host-";
@@ -54,7 +54,7 @@ pub(super) struct HostRelevant {
 
 /// Whether a link is one of the host.
 pub(super) fn is_host_link(entry: &Entry) -> bool {
-    entry.owner.as_deref().is_some_and(|owner| owner.starts_with(OWNER))
+    entry.owner.as_deref().is_some_and(|owner| owner.starts_with(HOST_OWNER))
 }
 
 impl Service {
@@ -244,7 +244,7 @@ impl Service {
 
     /// The link of the host on a parent.
     fn host_link(&self, parent: &str) -> Option<u64> {
-        let owner = format!("{OWNER}{parent}");
+        let owner = format!("{HOST_OWNER}{parent}");
         let owned = |link: &Entry| link.owner.as_deref() == Some(&owner);
         self.links.iter().find(|(_, link)| owned(link)).map(|(&id, _)| id)
     }
@@ -266,7 +266,7 @@ impl Service {
     fn host_mac(&self, parent: &str) -> MacAddr {
         let own = self.parents.get(parent).map(|attached| attached.record.own_mac);
         let [a, b, c, d, e, f, ..] =
-            name_hash(&format!("{OWNER}{parent} {}", own.unwrap_or_default())).to_be_bytes();
+            name_hash(&format!("{HOST_OWNER}{parent} {}", own.unwrap_or_default())).to_be_bytes();
         MacAddr::new([a & 0xfc | 2, b, c, d, e, f])
     }
 
@@ -280,7 +280,7 @@ impl Service {
             alias: Some(format!("the host on {name}, of umacvlan")),
             ..LinkSpec::default()
         };
-        let whose = Ownership { config: None, owner: Some(format!("{OWNER}{parent}")) };
+        let whose = Ownership { config: None, owner: Some(format!("{HOST_OWNER}{parent}")) };
         let made = self.add(&link_name(&name), &spec, None, whose)?;
         let index = made.ifindex;
         self.rtnl.set_arp_filter(index)?;

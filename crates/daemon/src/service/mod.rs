@@ -52,6 +52,7 @@ use self::events::LogKind;
 pub use self::events::follow_engine_events;
 use self::ghosts::Ghosts;
 use self::netns::Names;
+use self::owner::check_owner;
 use self::parents::Attached;
 use self::recover::Waiting;
 use super::keeper::Keeper;
@@ -275,12 +276,14 @@ impl Service {
 
     /// Makes a link. `caller` is the id of the client's process, for `@caller`.
     ///
-    /// # Errors The engine or the kernel refuses the link; nothing is left behind.
+    /// # Errors The owner tag is none, or the engine or the kernel refuses the link; nothing is left
+    /// behind.
     pub fn add_link(
         &mut self,
         new: &NewLink,
         caller: Option<u32>,
     ) -> Result<LinkView, ServiceError> {
+        new.owner.as_deref().map(check_owner).transpose()?;
         let whose = Ownership { config: None, owner: new.owner.clone() };
         self.add(&new.name, &new.spec, caller, whose)
     }

@@ -5,8 +5,33 @@ use umacvlan_engine::engine::SubId;
 use umacvlan_netlink::Link;
 
 use super::Service;
+use super::host_access::HOST_OWNER;
+use super::problem::plain;
 use crate::ServiceError;
-use umacvlan_api::LinkView;
+use umacvlan_api::{Code, LinkView};
+
+/// The longest owner tag, in bytes. One of a container engine has the names of a network and of an
+/// interface and the id of a container.
+const OWNER_MAX: usize = 1024;
+
+/// Checks the owner tag of a new link. Tags are written into log lines and state files, and those of
+/// the host's links are given by the daemon alone.
+///
+/// # Errors It is empty, too long, has a control character, or is one of the host's links.
+pub(super) fn check_owner(owner: &str) -> Result<(), ServiceError> {
+    let wrong = match owner {
+        "" => "it is empty: leave it out for a link without an owner".to_owned(),
+        _ if owner.len() > OWNER_MAX => {
+            format!("it has {} bytes, of {OWNER_MAX} at most", owner.len())
+        }
+        _ if owner.contains(char::is_control) => "it has a control character".to_owned(),
+        _ if owner.starts_with(HOST_OWNER) => {
+            format!("tags that begin with {HOST_OWNER:?} are those of links of the host")
+        }
+        _ => return Ok(()),
+    };
+    Err(plain(Code::Malformed, format!("owner: {wrong}")))
+}
 
 impl Service {
     /// The link of an owner; the first of several.
@@ -67,5 +92,29 @@ impl Service {
             self.rtnl.set_mtu(link.index, mtu)?;
         }
         Ok(self.rtnl.set_up(link.index, true)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_tag_is_bounded_text_and_none_of_the_hosts() {
+        let longest = "x".repeat(OWNER_MAX);
+        for good in ["cni/net/0a1b/eth0", "host", "hosts ä", &longest] {
+            check_owner(good).unwrap();
+        }
+        let longer = "x".repeat(OWNER_MAX + 1);
+        for (bad, words) in [
+            ("", "it is empty"),
+            ("a\nb", "control character"),
+            ("host eth0", "links of the host"),
+            (&longer, "1025 bytes, of 1024 at most"),
+        ] {
+            let problem = check_owner(bad).unwrap_err().0;
+            assert_eq!(problem.code, Code::Malformed);
+            assert!(problem.message.contains(words), "{}", problem.message);
+        }
     }
 }
