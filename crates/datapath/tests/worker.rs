@@ -240,3 +240,31 @@ fn many_noisy_ports_do_not_starve_a_quiet_one() {
     }
     panic!("starved by nine that always have more");
 }
+
+#[test]
+fn an_uplink_that_is_attached_while_ports_are_held_is_read_when_they_are() {
+    let mut bench = Bench::with_bridges(1);
+    let (near, wire) = umacvlan_datapath::memory_link::MemoryLink::pair(16, 4096);
+    bench.worker.hold_rx();
+    bench.worker.attach(umacvlan_datapath::uplink::Uplink::Memory(near)).unwrap();
+    let first = frame(mac(1), mac(9), 1);
+    assert!(wire.push(&first));
+    assert_eq!(bench.turn().frames, 0);
+    // What ports send leaves all the same.
+    let sent = frame(mac(9), mac(1), 2);
+    assert!(bench.ports[0].link.push(&sent));
+    bench.turn();
+    assert_eq!(taken(&wire), [sent]);
+    bench.worker.release_rx();
+    assert_eq!(bench.turn().frames, 1);
+    assert_eq!(bench.got(0), [first]);
+    // One that is in use is held at the end, and read once more when that is asked for.
+    let (second, third) = (frame(mac(1), mac(9), 3), frame(mac(1), mac(9), 4));
+    bench.worker.hold_uplink();
+    assert!(wire.push(&second));
+    assert_eq!(bench.turn().frames, 0);
+    bench.worker.read_held_uplink(8);
+    assert_eq!(bench.got(0), [second]);
+    assert!(wire.push(&third));
+    assert_eq!(bench.turn().frames, 0);
+}

@@ -6,7 +6,8 @@ mod common;
 use umacvlan_core::options::PortIo;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Event, SubStatus};
-use umacvlan_sys::packet::{Membership, PacketSocket};
+use umacvlan_sys::address_filter::Membership;
+use umacvlan_sys::packet::PacketSocket;
 use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, Place, frame, mac, reaches, until};

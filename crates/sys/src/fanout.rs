@@ -69,6 +69,11 @@ impl PacketSocket {
 
     /// The number of the socket's group.
     fn group(&self) -> io::Result<u32> {
+        Ok(self.fanout()? & 0xffff)
+    }
+
+    /// The group of the socket as the kernel describes it: number, kind and flags; 0 without a group.
+    pub(super) fn fanout(&self) -> io::Result<u32> {
         let mut group: u32 = 0;
         let mut len = super::size::<u32>();
         let value: *mut u32 = &raw mut group;
@@ -78,7 +83,7 @@ impl PacketSocket {
             libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, value.cast(), &raw mut len)
         };
         super::checked(got)?;
-        Ok(group & 0xffff)
+        Ok(group)
     }
 }
 
@@ -96,7 +101,7 @@ const OUTGOING: u32 = 4;
 const NOTHING: [SockFilter; 1] = [SockFilter::new(RETURN, 0, 0, 0)];
 
 /// Accepts whole frames, except those that the machine sends.
-const INCOMING: [SockFilter; 4] = [
+pub(super) const INCOMING: [SockFilter; 4] = [
     SockFilter::new(LOAD, 0, 0, PACKET_TYPE),
     SockFilter::new(JUMP_EQUAL, 0, 1, OUTGOING),
     SockFilter::new(RETURN, 0, 0, 0),

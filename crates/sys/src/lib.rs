@@ -11,6 +11,7 @@
 //! Architecture invariant: `unsafe` is in this crate only, and it depends on `umacvlan-core` only.
 #![allow(unsafe_code, reason = "system calls; one per block, each with its SAFETY line")]
 
+pub mod address_filter;
 pub mod bpf;
 pub mod buffer_pool;
 pub mod close_aside;
@@ -21,6 +22,7 @@ pub mod eventfd;
 mod fanout;
 pub mod holder;
 pub mod interface_lock;
+pub mod kept_packet;
 mod mapping;
 pub mod message_socket;
 pub mod netlink;

@@ -8,8 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use umacvlan_core::MacAddr;
 
+use super::address_filter::{Membership, request};
+use super::fanout::INCOMING;
 use super::rx_ring::{RESERVE, RxRing};
 
 /// `PACKET_IGNORE_OUTGOING` of `linux/if_packet.h` (Linux 4.20).
@@ -27,27 +28,13 @@ const QUEUE_BYTES: libc::c_int = 32 << 20;
 /// are 8 milliseconds at 200 Mbit/s, which is what the frame of another link waits there.
 const SEND_BYTES: usize = 80 << 10;
 
-/// Frames that the socket makes the parent's unicast and multicast filters accept. The kernel undoes
-/// every membership when the socket is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Membership {
-    /// Every multicast frame.
-    AllMulticast,
-    /// Frames to one group.
-    Group(MacAddr),
-    /// Every frame.
-    Promiscuous,
-    /// Unicast frames to one more address. A driver without a unicast filter becomes promiscuous.
-    Unicast(MacAddr),
-}
-
 /// A raw socket bound to one interface, with its RX ring.
 #[derive(Debug)]
 pub struct PacketSocket {
     pub(super) socket: Socket,
     /// The ring that the kernel fills.
     pub ring: RxRing,
-    index: libc::c_int,
+    pub(super) index: libc::c_int,
 }
 
 impl PacketSocket {
@@ -83,20 +70,13 @@ impl PacketSocket {
         Ok(Self { socket, ring, index })
     }
 
-    /// Adds a membership.
+    /// Adds a membership, which ends with the socket.
     ///
     /// # Errors
     /// No memory, or the interface was deleted.
     pub fn join(&self, membership: Membership) -> io::Result<()> {
-        set_option(&self.socket, libc::PACKET_ADD_MEMBERSHIP, &self.request(membership))
-    }
-
-    /// Removes a membership.
-    ///
-    /// # Errors
-    /// There is no such membership, or the interface was deleted.
-    pub fn leave(&self, membership: Membership) -> io::Result<()> {
-        set_option(&self.socket, libc::PACKET_DROP_MEMBERSHIP, &self.request(membership))
+        let request = request(self.index, membership);
+        set_option(&self.socket, libc::PACKET_ADD_MEMBERSHIP, &request)
     }
 
     /// Has a BPF program of type socket filter decide what the socket receives, in place of the filter
@@ -114,6 +94,21 @@ impl PacketSocket {
         };
         super::checked(set)?;
         Ok(())
+    }
+
+    /// Has the socket receive everything, as when it was opened, in place of what a filter lets pass.
+    ///
+    /// # Errors
+    /// No memory is left.
+    pub fn reset_filter(&self) -> io::Result<()> {
+        if self.fanout()? != 0 {
+            return self.socket.attach_filter(&INCOMING);
+        }
+        match self.socket.detach_filter() {
+            // It has none.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            detached => detached,
+        }
     }
 
     /// Reads the queued frame of the slot that was received last ([`Extent::Queued`]), vnet header
@@ -174,23 +169,6 @@ impl PacketSocket {
         // SAFETY: `address` is a whole sockaddr_ll that outlives the call.
         super::checked(unsafe { libc::bind(fd, (&raw const address).cast(), len) })?;
         Ok(())
-    }
-
-    fn request(&self, membership: Membership) -> libc::packet_mreq {
-        let (kind, mac) = match membership {
-            Membership::AllMulticast => (libc::PACKET_MR_ALLMULTI, MacAddr::ZERO),
-            Membership::Group(mac) => (libc::PACKET_MR_MULTICAST, mac),
-            Membership::Promiscuous => (libc::PACKET_MR_PROMISC, MacAddr::ZERO),
-            Membership::Unicast(mac) => (libc::PACKET_MR_UNICAST, mac),
-        };
-        let mut address = [0; 8];
-        address[..6].copy_from_slice(&mac.octets());
-        libc::packet_mreq {
-            mr_ifindex: self.index,
-            mr_type: libc::c_ushort::try_from(kind).unwrap_or(0),
-            mr_alen: 6,
-            mr_address: address,
-        }
     }
 }
 

@@ -7,10 +7,15 @@
 //! the cache. Slots of 64 KB would hold it too, but the sender's core would cycle through 34 MB: TCP
 //! from the wire was a third slower, and 60-byte frames too (`umacvlan lab --mode bridge`).
 //!
+//! A slot that was received has a mark, by which a later process finds the place to go on
+//! ([`PacketSocket::from_kept`](super::packet::PacketSocket::from_kept)): a number that grows by one with
+//! each slot, in the padding of the header. The kernel sets the padding to zero when it fills the slot.
+//!
 //! Layout and status bits from `packet_mmap` in the kernel's documentation and
 //! `linux/if_packet.h`; `PACKET_COPY_THRESH` from `packet(7)`.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +25,9 @@ use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::offload::VNET_LEN;
 
 use super::mapping::Mapping;
+
+/// The place of the mark in a slot.
+const MARK: usize = offset_of!(libc::tpacket2_hdr, tp_padding);
 
 /// Slots in the ring.
 pub const SLOTS: usize = 1024;
@@ -80,6 +88,8 @@ pub struct RxRing {
     next: usize,
     /// Slots before `next` that belong to the current turn.
     held: usize,
+    /// The mark of the slot before `next`.
+    mark: u32,
 }
 
 impl RxRing {
@@ -89,8 +99,7 @@ impl RxRing {
     /// # Errors
     /// No kernel memory (2 MB for MTU 1500), or an option set in the wrong order.
     pub(super) fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
-        let room = mtu as usize + HEADER_LEN + OVERHEAD;
-        let slot_len = room.next_power_of_two().clamp(SLOT_MIN, SLOT_MAX);
+        let slot_len = slot_len(mtu);
         let block_len = slot_len.max(BLOCK_MIN);
         let number = |count: usize| u32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput);
         let request = libc::tpacket_req {
@@ -108,15 +117,82 @@ impl RxRing {
         };
         super::checked(set)?;
         let memory = Mapping::shared(slot_len * SLOTS, socket.as_fd())?;
-        Ok(Self { memory, slot_len, next: 0, held: 0 })
+        Ok(Self { memory, slot_len, next: 0, held: 0, mark: 0 })
+    }
+
+    /// Maps the ring that the socket has from a former process, to go on behind the slot that this one
+    /// received last. The slots that it had not released go back to the kernel; returns their number.
+    ///
+    /// # Errors
+    /// `EINVAL` if the ring is for another MTU; `InvalidData` if it does not tell where to go on.
+    pub(super) fn resume(socket: &impl AsFd, mtu: u32) -> io::Result<(Self, usize)> {
+        let slot_len = slot_len(mtu);
+        let memory = Mapping::shared(slot_len * SLOTS, socket.as_fd())?;
+        let mut ring = Self { memory, slot_len, next: 0, held: 0, mark: 0 };
+        let marks: Vec<u32> = ring.each(|slot| ring.mark_of(slot).load(Ordering::Relaxed));
+        let filled: Vec<bool> = ring.each(|slot| ring.is_filled(slot));
+        (ring.next, ring.mark) = match newest(&marks) {
+            Some(slot) => ((slot + 1) % SLOTS, marks[slot]),
+            None => (ring.oldest(&filled).ok_or(io::ErrorKind::InvalidData)?, 0),
+        };
+        let held = |&slot: &usize| filled[slot] && marks[slot] != 0;
+        let held: Vec<usize> = (0..SLOTS).filter(held).collect();
+        for &slot in &held {
+            ring.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        }
+        Ok((ring, held.len()))
+    }
+
+    /// The first slot in a ring of which none has a mark; `None` if that cannot be told.
+    fn oldest(&self, filled: &[bool]) -> Option<usize> {
+        let before = |slot: usize| (slot + SLOTS - 1) % SLOTS;
+        let first = |&slot: &usize| filled[slot] && !filled[before(slot)];
+        let times: Vec<(u32, u32)> = self.each(|slot| {
+            // SAFETY: a slot begins with a tpacket2_hdr, of which every value is valid.
+            let header = unsafe { ptr::read(self.slot(slot).cast::<libc::tpacket2_hdr>()) };
+            (header.tp_sec, header.tp_nsec)
+        });
+        if filled.iter().any(|&filled| !filled) {
+            // None was received before.
+            return Some((0..SLOTS).find(first).unwrap_or(0));
+        }
+        // A full ring: time goes back from the newest slot to the oldest one, and nowhere else.
+        let steps_back: Vec<usize> =
+            (0..SLOTS).filter(|&slot| times[slot] < times[before(slot)]).collect();
+        match steps_back[..] {
+            [] => Some(0),
+            [oldest] => Some(oldest),
+            _ => None,
+        }
+    }
+
+    /// The beginning of the first frame that waits and of which a slot has the beginning only, without
+    /// its vnet header.
+    pub(super) fn first_queued(&self) -> Option<&[u8]> {
+        let waiting = (0..SLOTS).map(|ahead| (self.next + ahead) % SLOTS);
+        let mut waiting = waiting.take_while(|&slot| self.is_filled(slot));
+        waiting.find_map(|slot| {
+            // SAFETY: as in `receive`.
+            let header = unsafe { ptr::read(self.slot(slot).cast::<libc::tpacket2_hdr>()) };
+            let at = usize::from(header.tp_mac).clamp(SLOT_HEADER_LEN, self.slot_len);
+            let len = (header.tp_snaplen as usize).min(self.slot_len - at);
+            (header.tp_status & libc::TP_STATUS_COPY != 0).then(|| {
+                // SAFETY: `at` is at most the length of a slot.
+                let start = unsafe { self.slot(slot).add(at) };
+                // SAFETY: the range is inside the slot, which the kernel does not write before it is released, and that needs `&mut self`.
+                unsafe { std::slice::from_raw_parts(start, len) }
+            })
+        })
+    }
+
+    fn each<T>(&self, of: impl Fn(usize) -> T) -> Vec<T> {
+        (0..SLOTS).map(of).collect()
     }
 
     /// The next frame, whose slot belongs to the turn until [`RxRing::release`]; `None` if none waits.
     #[inline]
     pub fn receive(&mut self) -> Option<RxFrame> {
-        if self.held == SLOTS
-            || self.status(self.next).load(Ordering::Acquire) & libc::TP_STATUS_USER == 0
-        {
+        if !self.has_frame() {
             return None;
         }
         let slot = self.next;
@@ -124,6 +200,8 @@ impl RxRing {
         let header = unsafe { ptr::read(self.slot(slot).cast::<libc::tpacket2_hdr>()) };
         self.next = (slot + 1) % SLOTS;
         self.held += 1;
+        self.mark = self.mark.wrapping_add(1).max(1);
+        self.mark_of(slot).store(self.mark, Ordering::Relaxed);
         let at = usize::from(header.tp_mac).saturating_sub(VNET_LEN).max(SLOT_HEADER_LEN);
         let len = (VNET_LEN + header.tp_snaplen as usize).min(self.slot_len.saturating_sub(at));
         let extent = match header.tp_snaplen < header.tp_len {
@@ -148,8 +226,7 @@ impl RxRing {
     /// True if a frame waits.
     #[inline]
     pub fn has_frame(&self) -> bool {
-        self.held < SLOTS
-            && self.status(self.next).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+        self.held < SLOTS && self.is_filled(self.next)
     }
 
     /// The bytes `at..at + len` of a slot of this turn, behind the header of the ring.
@@ -204,8 +281,49 @@ impl RxRing {
         unsafe { self.memory.start().add(slot * self.slot_len) }
     }
 
+    #[inline]
+    fn is_filled(&self, slot: usize) -> bool {
+        self.status(slot).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    }
+
+    fn mark_of(&self, slot: usize) -> &AtomicU32 {
+        // SAFETY: the padding is inside the header with which a slot begins.
+        let mark = unsafe { self.slot(slot).add(MARK) };
+        // SAFETY: it is an aligned word, which the kernel writes only while the slot is its own.
+        unsafe { AtomicU32::from_ptr(mark.cast()) }
+    }
+
     fn status(&self, slot: usize) -> &AtomicU32 {
         // SAFETY: the status is the first, aligned word of a slot, shared with the kernel, which also treats it as atomic.
         unsafe { AtomicU32::from_ptr(self.slot(slot).cast()) }
+    }
+}
+
+/// Bytes of a slot for frames of that MTU.
+fn slot_len(mtu: u32) -> usize {
+    let room = mtu as usize + HEADER_LEN + OVERHEAD;
+    room.next_power_of_two().clamp(SLOT_MIN, SLOT_MAX)
+}
+
+/// The slot with the newest mark; `None` if none has a mark. The marks of a ring are consecutive
+/// numbers, but for those that were overwritten.
+fn newest(marks: &[u32]) -> Option<usize> {
+    let any = *marks.iter().find(|&&mark| mark != 0)?;
+    let age = |mark: u32| mark.wrapping_sub(any).cast_signed();
+    let marked = marks.iter().enumerate().filter(|&(_, &mark)| mark != 0);
+    marked.max_by_key(|&(_, &mark)| age(mark)).map(|(slot, _)| slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_mark_is_found_also_where_the_numbers_begin_again() {
+        assert_eq!(newest(&[0; 4]), None);
+        assert_eq!(newest(&[0, 7, 8, 0]), Some(2));
+        assert_eq!(newest(&[9, 6, 7, 8]), Some(0));
+        assert_eq!(newest(&[1, 2, u32::MAX - 1, u32::MAX]), Some(1));
+        assert_eq!(newest(&[0, 5, 0, 0]), Some(1));
     }
 }

@@ -47,6 +47,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) fn turn_captured(&mut self, now: Instant) -> io::Result<Turn> {
+        let reads_wire = !self.holds_uplink;
         let Self { forwarder, vlans, uplink, ports, pool, gone, captures, .. } = self;
         let watch = Watch { captures };
         if forwarder.switches.translate() {
@@ -58,7 +59,9 @@ impl Worker {
             turn.frames = forwarder.release_limited(now);
         }
         watch.losses(forwarder, &[]);
-        if let Some(uplink) = uplink {
+        if let Some(uplink) = uplink
+            && reads_wire
+        {
             turn.frames += uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
                 watch.ingress(forwarder, id, stored, bytes);
             });

@@ -89,6 +89,8 @@ pub struct Worker {
     /// Sub-interfaces that are up and whose ports are not read yet; `None` if new ports are read at
     /// once.
     held: Option<Vec<SubIndex>>,
+    /// The uplink is not read as long as ports are held.
+    holds_uplink: bool,
     captures: Vec<Capture>,
     stop: bool,
 }
@@ -133,6 +135,7 @@ impl Worker {
             heartbeat: Arc::default(),
             gone: Vec::new(),
             held: None,
+            holds_uplink: false,
             captures: Vec::new(),
             stop: false,
         })
@@ -151,7 +154,8 @@ impl Worker {
             }
             if self.idle.after_turn(frames, worked) && !self.stop {
                 self.heartbeat.rest();
-                self.ports.sleep(self.uplink.as_ref(), self.sleep_limit())?;
+                let uplink = self.uplink.as_ref().filter(|_| !self.holds_uplink);
+                self.ports.sleep(uplink, self.sleep_limit())?;
                 self.idle.after_sleep();
                 if let Some(uplink) = &self.uplink {
                     uplink.clear_error();
@@ -175,9 +179,13 @@ impl Worker {
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn turn_at(&mut self, now: Instant) -> io::Result<Turn> {
+        if self.holds_uplink {
+            self.resume_uplink()?;
+        }
         if !self.captures.is_empty() {
             return self.turn_captured(now);
         }
+        let reads_wire = !self.holds_uplink;
         let Self { forwarder, vlans, uplink, ports, pool, gone, .. } = self;
         let translate = forwarder.switches.translate();
         if translate {
@@ -188,7 +196,9 @@ impl Worker {
         if forwarder.tx.limits.is_active() {
             turn.frames = forwarder.release_limited(now);
         }
-        if let Some(uplink) = uplink {
+        if let Some(uplink) = uplink
+            && reads_wire
+        {
             turn.frames += match translate {
                 false => uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
                     forwarder.ingress(id, stored, bytes.map(|unit| &*unit));
@@ -251,6 +261,16 @@ impl Worker {
         }
         let can_try = self.uplink.as_ref().is_none_or(|uplink| uplink.tx_fd().is_some());
         Ok(can_try && !backlog.is_empty() && !backlog.uplink_full())
+    }
+
+    /// Reads the uplink from now on, if ports are not held any more.
+    #[cold]
+    fn resume_uplink(&mut self) -> io::Result<()> {
+        if self.held.is_none() {
+            self.holds_uplink = false;
+            self.uplink.as_ref().map_or(Ok(()), |uplink| self.ports.watch_uplink(uplink))?;
+        }
+        Ok(())
     }
 
     /// How long the worker may sleep: a full uplink without an event has to be tried again, and frames

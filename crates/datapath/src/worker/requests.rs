@@ -1,6 +1,7 @@
 //! What a request can do with a worker between two turns.
 
 use std::io;
+use std::mem;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
@@ -219,12 +220,32 @@ impl Worker {
     }
 
     /// Until [`release_rx`](Self::release_rx), what a sub-interface sends that is set up from now on
-    /// waits in its TAP: others, to which it sends, may not be there yet.
+    /// waits in its TAP, and what an uplink receives that is attached from now on waits in it: others, for
+    /// which it is, may not be there yet.
     pub fn hold_rx(&mut self) {
         self.held.get_or_insert_default();
     }
 
-    /// Reads the ports of all sub-interfaces that are up.
+    /// Until [`release_rx`](Self::release_rx), what the uplink receives waits in it, as after
+    /// [`hold_rx`](Self::hold_rx).
+    pub fn hold_uplink(&mut self) {
+        self.hold_rx();
+        self.holds_uplink = true;
+    }
+
+    /// Forwards what waits in the uplink, also if it is held, in at most so many turns.
+    pub fn read_held_uplink(&mut self, turns: usize) {
+        let holds_uplink = mem::replace(&mut self.holds_uplink, false);
+        // An io_uring that has failed ends the worker with its next turn.
+        for _ in 0..turns {
+            if !self.turn().is_ok_and(|turn| turn.events > 0) {
+                break;
+            }
+        }
+        self.holds_uplink = holds_uplink;
+    }
+
+    /// Reads the ports of all sub-interfaces that are up, and from the next turn on the uplink.
     pub fn release_rx(&mut self) {
         for sub in self.held.take().unwrap_or_default() {
             // An io_uring that has failed ends the worker with its next turn.
@@ -308,7 +329,10 @@ impl Worker {
     /// The kernel has no memory; the worker has no uplink then.
     pub fn attach(&mut self, uplink: Uplink) -> io::Result<()> {
         self.uplink = None;
-        self.ports.watch_uplink(&uplink)?;
+        self.holds_uplink = self.held.is_some();
+        if !self.holds_uplink {
+            self.ports.watch_uplink(&uplink)?;
+        }
         self.uplink = Some(uplink);
         self.forwarder.tx.backlog.set_uplink_full(false);
         Ok(())

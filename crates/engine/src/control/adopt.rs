@@ -77,6 +77,7 @@ impl Control {
 
     pub(crate) fn release_adopted(&mut self) {
         self.hold_adopted = false;
+        self.reset_resumed_filters();
         for id in self.inventory.device_ids() {
             // A worker that has stopped reads nothing.
             let _ = self.inventory[id].workers.tell(Worker::release_rx);

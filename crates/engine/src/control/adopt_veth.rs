@@ -66,8 +66,9 @@ impl Control {
     ) -> Result<(), Error> {
         let name = location.link.name.clone();
         // Before the switches know it: the kernel has forwarded what waits in the sockets.
+        let resumed = self.inventory[self.inventory[parent].device].former_filter.is_some();
         let Parent { kernel, workers, .. } = &mut self.inventory[parent];
-        kernel.filter_if_answering(workers).map_err(no_veth(&name))?;
+        kernel.filter_if_answering(workers, resumed).map_err(no_veth(&name))?;
         let config = adopt.config(&location.link);
         self.open_ports((id, parent), queues, location, config)?;
         if let Some(sub) = self.inventory.sub_mut(id) {

@@ -60,6 +60,11 @@ impl KernelSide {
         Ok(self.programs.insert(programs))
     }
 
+    /// True if there are sub-interfaces for which programs are loaded.
+    pub(super) const fn has_programs(&self) -> bool {
+        self.programs.is_some()
+    }
+
     /// Removes a sub-interface; returns what was forwarded for it. The programs go with the last one.
     pub(super) fn remove_port(&mut self, slot: u32) -> KernelStats {
         let programs = self.programs.as_mut();
@@ -76,19 +81,22 @@ impl KernelSide {
         self.drop_unused();
     }
 
-    /// Has the packet sockets leave out what programs of an earlier engine answer.
-    pub(super) fn filter_if_answering(&mut self, workers: &Workers) -> io::Result<()> {
+    /// Has the packet sockets leave out what programs of an earlier engine answer. `resumed`: they are the
+    /// sockets of that engine, and have always done so.
+    pub(super) fn filter_if_answering(
+        &mut self,
+        workers: &Workers,
+        resumed: bool,
+    ) -> io::Result<()> {
         match self.programs.as_mut().filter(|programs| programs.answers_wire()) {
             Some(programs) => {
                 filter_uplink(programs, workers)?;
+                if resumed {
+                    return Ok(());
+                }
                 // The kernel has forwarded what waits in the sockets, and no switch may do it again. A
                 // worker that has stopped has nothing.
-                let drain = |worker: &mut Worker| {
-                    (0..LAST_TURNS)
-                        .take_while(|_| worker.turn().is_ok_and(|turn| turn.events > 0))
-                        .count()
-                };
-                let _ = workers.each(drain);
+                let _ = workers.each(|worker: &mut Worker| worker.read_held_uplink(LAST_TURNS));
                 Ok(())
             }
             None => Ok(()),

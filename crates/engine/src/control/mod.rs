@@ -28,6 +28,7 @@ mod group_cache;
 mod host_filter;
 mod interface_identity;
 mod inventory;
+mod kept_uplinks;
 mod kernel;
 mod kernel_side;
 mod looks;
@@ -79,6 +80,7 @@ use parent_device::ParentDevice;
 use program::{LISTENERS, SESSIONS};
 pub use running_kernel::{running_kernel, try_running_kernel};
 use umacvlan_datapath::worker::{Notice, OnWorker};
+use uplink_selector::KeptSockets;
 pub use uplink_selector::{try_af_xdp, why_af_packet, zero_copy_memory};
 
 /// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`
@@ -98,6 +100,10 @@ pub(crate) struct Control {
     kernel: Kernel,
     groups: GroupCache,
     looks: Looks,
+    /// Sockets of an earlier engine that no parent has taken over yet.
+    offered_uplinks: BTreeMap<u32, KeptSockets>,
+    /// The owner has descriptors of sockets on parents, which outlive this engine.
+    uplinks_kept: bool,
     requests: Receiver<Request>,
     /// Notices of workers, each with the number that their device has for them.
     notices: Receiver<(u64, Notice)>,
@@ -154,6 +160,8 @@ impl Control {
             kernel,
             groups: GroupCache::default(),
             looks: Looks::new(Instant::now()),
+            offered_uplinks: BTreeMap::new(),
+            uplinks_kept: false,
             requests,
             notices,
             notify,
@@ -226,6 +234,7 @@ impl Control {
         self.settle_groups();
         self.settle_wire();
         self.settle_memberships();
+        self.drop_former_filters();
         self.settle_announcements();
     }
 
@@ -248,6 +257,9 @@ impl Control {
     /// Removes everything but the interfaces that are kept, and ends the loop.
     pub(crate) fn stop(&mut self) {
         for id in self.inventory.parent_ids() {
+            if self.inventory.subs_of(id).any(|sub| sub.kept) {
+                self.leave_memberships_joined(self.inventory[id].device);
+            }
             self.release_kept(id);
             self.detach(id);
         }

@@ -201,7 +201,7 @@ impl Control {
         };
         let Parent { device, switch, workers, memberships, .. } = parent;
         let marks = memberships.marks();
-        memberships.leave(&workers);
+        memberships.leave(self.inventory[device].filter.as_ref());
         // A worker that has stopped has no switch left.
         let _ = workers.tell(move |worker| worker.remove_switch(switch));
         workers.forget_switch(switch);
@@ -210,20 +210,27 @@ impl Control {
     }
 
     /// Stops serving the sub-interfaces whose interfaces are kept, after forwarding the frames that
-    /// they have sent.
+    /// they have sent. If the sockets on the parent are kept, too, what comes from the wire waits from now
+    /// on, and what the sub-interfaces send; else they lose their carrier.
     pub(super) fn release_kept(&mut self, id: ParentId) {
         let kept = self.inventory.subs_of(id).filter(|sub| sub.kept);
         let kept: Vec<SubId> = kept
             .map(|sub| {
-                // Refused only by a TAP that is gone.
-                let _ = sub.tap().map(|tap| tap.set_carrier(false));
+                if !self.uplinks_kept {
+                    // Refused only by a TAP that is gone.
+                    let _ = sub.tap().map(|tap| tap.set_carrier(false));
+                }
                 sub.id
             })
             .collect();
         if kept.is_empty() {
             return;
         }
-        let turns = |worker: &mut Worker| {
+        let waits = self.uplinks_kept;
+        let turns = move |worker: &mut Worker| {
+            if waits {
+                worker.hold_uplink();
+            }
             (0..LAST_TURNS).take_while(|_| worker.turn().is_ok_and(|turn| turn.events > 0)).count()
         };
         // A worker that has stopped forwards nothing any more.

@@ -2,12 +2,15 @@
 //! not.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use umacvlan_core::options::WORKERS_MAX;
 use umacvlan_core::{MacAddr, ParentInfo, Semantics, VlanPath};
 use umacvlan_netlink::Link;
+use umacvlan_sys::address_filter::AddressFilter;
+use umacvlan_sys::close_aside::CloseAside;
 use umacvlan_sys::interface_lock::{InterfaceLock, LockError};
 
 use super::Control;
@@ -17,7 +20,7 @@ use super::inventory::DeviceId;
 use super::parent::{Parent, has_carrier, parent_info};
 use super::parent_check::check_suitable;
 use super::parent_return::{another, doubt};
-use super::uplink_selector::UplinkSelector;
+use super::uplink_selector::{ParentSockets, UplinkSelector};
 use super::vlan_filter::VlanFilter;
 use super::worker_restart::Watch;
 use super::workers::Workers;
@@ -48,6 +51,10 @@ pub(super) struct ParentDevice {
     pub(super) watch: Watch,
     pub(super) attempts: Attempts,
     pub(super) uplink: UplinkSelector,
+    /// The unicast and multicast filter of its interface, while it is attached.
+    pub(super) filter: Option<AddressFilter>,
+    /// That of a former engine, whose memberships hold until the present ones are joined.
+    pub(super) former_filter: Option<CloseAside<OwnedFd>>,
     /// A link of its untagged parent sends tags, or did so in an earlier engine.
     pub(super) tags: bool,
     pub(super) vlan_filter: VlanFilter,
@@ -109,8 +116,9 @@ impl Control {
         let mut uplink = UplinkSelector::new(options.backend);
         let known = options.known.as_ref();
         let (mut notice, mut attempts) = (String::new(), Attempts::default());
-        let found = match self.open_uplinks(link, known, &mut uplink, count) {
-            Ok(found) => Some(found),
+        let opened = self.open_uplinks(link, known, &mut uplink, count);
+        let (found, lock, sockets) = match opened {
+            Ok((link, lock, sockets)) => (Some(link), Some(lock), sockets),
             Err(error) if options.absent.is_some() && may_be_absent(&error) => {
                 // The parent looks absent, but it is there.
                 match &error {
@@ -121,13 +129,9 @@ impl Control {
                     Error::ParentAnother(why) => notice.clone_from(why),
                     _ => {}
                 }
-                None
+                (None, None, None)
             }
             Err(error) => return Err(error),
-        };
-        let (found, lock, uplinks) = match found {
-            Some((link, lock, uplinks)) => (Some(link), Some(lock), uplinks),
-            None => (None, None, None),
         };
         let id = self.inventory.claim_device();
         let notifier = Notifier::new(id.0, self.notify.clone(), Arc::clone(&self.bell));
@@ -136,9 +140,13 @@ impl Control {
         let blank = (nobody, Semantics::default());
         let workers = Workers::spawn(link, blank, &configs, &notifier, self.on_worker.as_ref())
             .map_err(Error::system(format!("start the worker of {link}")))?;
-        let attached = uplinks.is_some();
-        if let Some(uplinks) = uplinks {
-            attach(&workers, link, uplinks)?;
+        let mut filters = (None, None);
+        let mut unfinished = 0;
+        let attached = sockets.is_some();
+        if let Some(sockets) = sockets {
+            unfinished = sockets.unfinished;
+            filters = (Some(sockets.filter), sockets.former_filter);
+            attach(&workers, link, sockets.uplinks, self.hold_adopted)?;
         }
         let mut identity = known.map(|known| known.identity.clone());
         let mut newest = known.map_or(0, |known| known.newest);
@@ -163,9 +171,11 @@ impl Control {
             watch: Watch::new(id.0),
             attempts,
             uplink,
+            filter: filters.0,
+            former_filter: filters.1,
             tags: options.tags,
             vlan_filter: VlanFilter::default(),
-            ring_drops: 0,
+            ring_drops: unfinished,
             changes: 0,
         };
         self.inventory.add_device(id, device);
@@ -179,7 +189,7 @@ impl Control {
         known: Option<&KnownParent>,
         uplink: &mut UplinkSelector,
         count: usize,
-    ) -> Result<(Link, InterfaceLock, Option<Vec<Uplink>>), Error> {
+    ) -> Result<(Link, InterfaceLock, Option<ParentSockets>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.kernel.rtnl.link(name)?.ok_or_else(absent)?;
         let identity = self.identity(&link);
@@ -189,8 +199,9 @@ impl Control {
         }
         self.check_attachable(&link)?;
         let lock = lock(&link)?;
-        let uplinks = uplink.open(&link, count)?;
-        Ok((link, lock, uplinks))
+        let kept = self.offered_uplinks.remove(&link.index);
+        let sockets = uplink.open(&link, count, kept)?;
+        Ok((link, lock, sockets))
     }
 
     /// Notes that a parent was attached to a device, or detached with that many `marks`. A device
@@ -207,13 +218,13 @@ impl Control {
         let Some(device) = self.inventory.remove_device(id) else {
             return;
         };
-        let ParentDevice { name, workers, mut uplink, vlan_filter, .. } = device;
+        let ParentDevice { name, workers, mut uplink, filter, vlan_filter, .. } = device;
         // From now on the host has every frame.
         let offloads = uplink.forget();
         if let Some(Err(error)) = Arc::into_inner(workers).map(Workers::stop) {
             self.events.trouble(format!("the worker of {name} had failed: {error}"));
         }
-        drop((offloads, vlan_filter));
+        drop((offloads, filter, vlan_filter));
     }
 
     /// Follows an interface of the engine's own namespace, if it is that of a device or was.
@@ -277,6 +288,7 @@ impl Control {
         let _ = device.workers.tell(Worker::detach);
         // Until it is again: after a pause each event about the interface is a new attempt.
         device.attached = false;
+        device.filter = None;
         if let Err(error) = self.reattach(id, link) {
             for parent in self.inventory.parents_on(id) {
                 self.set_carrier(parent, false);
@@ -303,12 +315,19 @@ impl Control {
             Some(_) => None,
             None => Some(lock(link)?),
         };
-        let uplinks = device.uplink.open(link, device.workers.count())?;
-        let attached = uplinks.is_some();
-        if let Some(uplinks) = uplinks {
-            attach(&device.workers, &link.name, uplinks)?;
+        let kept = self.offered_uplinks.remove(&link.index);
+        let sockets = device.uplink.open(link, device.workers.count(), kept)?;
+        device.attached = sockets.is_some();
+        device.filter = None;
+        if let Some(sockets) = sockets {
+            device.ring_drops += sockets.unfinished;
+            device.filter = Some(sockets.filter);
+            device.former_filter = sockets.former_filter;
+            let hold = self.hold_adopted;
+            let attached = attach(&device.workers, &link.name, sockets.uplinks, hold);
+            device.attached = attached.is_ok();
+            attached?;
         }
-        device.attached = attached;
         device.lock = device.lock.take().or(new_lock);
         device.index = Some(link.index);
         for parent in self.inventory.parents_on(id) {
@@ -367,8 +386,13 @@ fn lock(link: &Link) -> Result<InterfaceLock, Error> {
     })
 }
 
-fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>) -> Result<(), Error> {
-    let attached = workers.give(uplinks, |worker, uplink| worker.attach(uplink))?;
+fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>, hold: bool) -> Result<(), Error> {
+    let attached = workers.give(uplinks, move |worker, uplink| {
+        if hold {
+            worker.hold_rx();
+        }
+        worker.attach(uplink)
+    })?;
     let attached: io::Result<()> = attached.into_iter().collect();
     attached.map_err(Error::system(format!("wait for frames from {name}")))
 }

@@ -43,6 +43,7 @@ impl Control {
         // A worker that has stopped has closed its socket.
         let _ = device.workers.tell(Worker::detach);
         device.attached = false;
+        device.filter = None;
         device.uplink.reset();
         device.vlan_filter = VlanFilter::default();
         for id in parents {

@@ -11,9 +11,10 @@ use std::io;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_netlink::{Link, LinkFlags};
+use umacvlan_sys::address_filter::Membership;
 use umacvlan_sys::bpf::host::NoHost;
 use umacvlan_sys::interface_lock::{InterfaceLock, LockError};
-use umacvlan_sys::packet::{Membership, PacketSocket};
+use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::tap::Tap;
 
 use super::Control;

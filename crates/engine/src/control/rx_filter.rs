@@ -1,25 +1,17 @@
 //! The unicast and multicast filter of a parent.
 //!
 //! It passes the same as under the kernel's macvlan (`dev_uc_add`, `dev_mc_sync`), by memberships of
-//! the uplink's socket: a driver with an address filter keeps filtering, any other turns promiscuous
-//! by itself, and all of it ends with the socket, however the process ended. The socket of the first
-//! worker has the memberships, because the filter is the parent's.
+//! a socket of its own: a driver with an address filter keeps filtering, any other turns promiscuous
+//! by itself, and all of it ends with the socket, however the process ended.
 
 use std::collections::BTreeSet;
 
 use umacvlan_core::{Mode, Switch, VlanPath};
-use umacvlan_sys::packet::Membership;
+use umacvlan_sys::address_filter::{AddressFilter, Membership};
 
 use super::Control;
 use super::host_filter::vlans_on;
 use super::parent_device::ParentDevice;
-use super::workers::Workers;
-use umacvlan_datapath::uplink::Uplink;
-use umacvlan_datapath::worker::{Stopped, Worker};
-
-/// How many memberships are joined or left while the worker waits. The kernel compares each with all
-/// that there are: a thousand take 20 ms.
-const AT_ONCE: usize = 64;
 
 /// The groups of a parent's filter at most. With more it passes all of them.
 const GROUPS_MAX: usize = 8192;
@@ -53,11 +45,11 @@ impl Memberships {
         self.marks
     }
 
-    /// Leaves everything at once. A ring may hold on to the socket for some milliseconds after the
-    /// worker has ended, and the parent must be as it was when the engine has ended.
-    pub(super) fn leave(self, workers: &Workers) {
-        // A worker that has stopped has closed its socket.
-        let _ = leave(workers, &self.joined);
+    /// Leaves everything.
+    pub(super) fn leave(self, filter: Option<&AddressFilter>) {
+        if let Some(filter) = filter {
+            leave(filter, &self.joined);
+        }
     }
 }
 
@@ -110,8 +102,7 @@ impl Control {
             let filters = self.open_vlan_filter(device, tagged);
             let shared = self.inventory[id].translation.is_some();
             let parent = &mut self.inventory[id];
-            // A worker that has stopped wants nothing.
-            let Ok((joined, refused)) = settle(&parent.workers, joined, move |worker| {
+            let wanted = parent.workers.ask(move |worker| {
                 let mut wanted = wanted(worker.switch_at(switch), tagged);
                 if shared {
                     // The wire knows the parent's own address alone.
@@ -121,9 +112,13 @@ impl Control {
                     wanted.insert(Membership::Promiscuous);
                 }
                 wanted
-            }) else {
+            });
+            // A worker that has stopped wants nothing. A device that is down has no filter yet.
+            let (Ok(wanted), Some(filter)) = (wanted, &self.inventory[device].filter) else {
                 continue;
             };
+            let (joined, refused) = settle(filter, joined, &wanted);
+            let parent = &mut self.inventory[id];
             parent.memberships.joined = joined;
             let news = refused && !parent.memberships.reported;
             parent.memberships.reported = refused;
@@ -179,56 +174,30 @@ fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
     wanted
 }
 
-/// Joins what is wanted, in steps between which the worker forwards, and leaves the rest. Returns the
-/// memberships then, and whether one was refused: then the socket turns the parent promiscuous
-/// instead.
+/// Joins what is wanted, and leaves the rest. Returns the memberships then, and whether one was
+/// refused: then the parent turns promiscuous instead.
 fn settle(
-    workers: &Workers,
+    filter: &AddressFilter,
     mut joined: BTreeSet<Membership>,
-    wanted: impl FnOnce(&mut Worker) -> BTreeSet<Membership> + Send + 'static,
-) -> Result<(BTreeSet<Membership>, bool), Stopped> {
+    wanted: &BTreeSet<Membership>,
+) -> (BTreeSet<Membership>, bool) {
     let all = Membership::Promiscuous;
-    let (wanted, has_socket) = workers
-        .ask(|worker| (wanted(worker), worker.uplink().and_then(Uplink::packet).is_some()))?;
-    if !has_socket {
-        return Ok((joined, false));
-    }
     let missing: Vec<_> = wanted.difference(&joined).copied().collect();
-    for step in missing.chunks(AT_ONCE) {
-        joined.extend(join(workers, step.to_vec())?);
-    }
-    let refused = !joined.is_superset(&wanted);
-    if refused && !joined.contains(&all) {
-        joined.extend(join(workers, vec![all])?);
+    joined.extend(missing.into_iter().filter(|&it| filter.join(it).is_ok()));
+    let refused = !joined.is_superset(wanted);
+    if refused && !joined.contains(&all) && filter.join(all).is_ok() {
+        joined.insert(all);
     }
     let kept =
         |membership: &Membership| wanted.contains(membership) || refused && *membership == all;
     let (joined, left): (BTreeSet<_>, BTreeSet<_>) = joined.into_iter().partition(kept);
-    leave(workers, &left)?;
-    Ok((joined, refused))
+    leave(filter, &left);
+    (joined, refused)
 }
 
-/// Joins these, and returns those that were not refused.
-fn join(workers: &Workers, these: Vec<Membership>) -> Result<Vec<Membership>, Stopped> {
-    workers.ask(move |worker| match worker.uplink().and_then(Uplink::packet) {
-        Some(packet) => these.into_iter().filter(|&it| packet.socket.join(it).is_ok()).collect(),
-        None => Vec::new(),
-    })
-}
-
-/// Leaves these, in steps between which the worker forwards.
-fn leave(workers: &Workers, these: &BTreeSet<Membership>) -> Result<(), Stopped> {
-    let these: Vec<Membership> = these.iter().copied().collect();
-    for step in these.chunks(AT_ONCE) {
-        let step = step.to_vec();
-        workers.ask(move |worker| {
-            if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
-                for membership in step {
-                    // One that cannot be left has ended with its interface.
-                    let _ = packet.socket.leave(membership);
-                }
-            }
-        })?;
+fn leave(filter: &AddressFilter, these: &BTreeSet<Membership>) {
+    for &membership in these {
+        // One that cannot be left has ended with its interface.
+        let _ = filter.leave(membership);
     }
-    Ok(())
 }

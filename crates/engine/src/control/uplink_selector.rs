@@ -4,6 +4,7 @@
 //! status. The XDP program redirects the frames that the switch takes; all others, and all frames
 //! without a program, come by AF_PACKET.
 
+mod kept;
 #[cfg(feature = "af-xdp")]
 mod proof;
 #[cfg(feature = "af-xdp")]
@@ -16,15 +17,21 @@ mod xdp;
 #[cfg(not(feature = "af-xdp"))]
 use std::io;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_core::VlanPath;
 use umacvlan_core::options::{Backend, XdpMode};
 use umacvlan_netlink::Link;
+use umacvlan_sys::address_filter::AddressFilter;
+use umacvlan_sys::close_aside::CloseAside;
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::ethtool::SwitchedOff;
 use umacvlan_sys::packet::PacketSocket;
+
+pub(crate) use kept::KeptSockets;
+pub(super) use kept::NumberedSockets;
 
 #[cfg(feature = "af-xdp")]
 pub use xdp::{try_af_xdp, why_af_packet, zero_copy_memory};
@@ -35,11 +42,25 @@ use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
 use umacvlan_datapath::uplink::{PacketUplink, Uplink};
 
+/// What a device has of its interface.
+#[derive(Debug)]
+pub(super) struct ParentSockets {
+    /// One for each worker.
+    pub(super) uplinks: Vec<Uplink>,
+    pub(super) filter: AddressFilter,
+    /// The filter of the engine from which the sockets were taken over.
+    pub(super) former_filter: Option<CloseAside<OwnedFd>>,
+    /// Frames that this engine had received and perhaps not forwarded.
+    pub(super) unfinished: u64,
+}
+
 /// The kind of uplinks on one device, and the state that goes with them.
 #[derive(Debug)]
 pub(super) struct UplinkSelector {
     wanted: Backend,
     status: UplinkStatus,
+    /// The present packet sockets, if there are no others: a worker may not duplicate its own.
+    sockets: Option<NumberedSockets>,
     /// Modes of AF_XDP that were in use and through which no frame came, with the reason.
     left: Vec<(XdpMode, String)>,
     #[cfg(feature = "af-xdp")]
@@ -52,6 +73,7 @@ impl UplinkSelector {
         Self {
             wanted,
             status: UplinkStatus::default(),
+            sockets: None,
             left: Vec::new(),
             #[cfg(feature = "af-xdp")]
             xdp: None,
@@ -67,11 +89,17 @@ impl UplinkSelector {
         self.status.clone()
     }
 
+    /// The packet sockets; `None` for uplinks of another kind, which cannot outlive their engine.
+    pub(super) fn sockets(&self) -> Option<&NumberedSockets> {
+        self.sockets.as_ref()
+    }
+
     /// Drops the state of uplinks: the host has every frame from now on. Returns the receive offloads
     /// that are off, to be dropped when the sockets are closed: some drivers refuse them until then.
     #[must_use = "dropping it restores the offloads"]
     pub(super) fn forget(&mut self) -> Option<SwitchedOff> {
         self.status = UplinkStatus::default();
+        self.sockets = None;
         #[cfg(feature = "af-xdp")]
         let offloads = self.xdp.take().map(xdp::Redirect::detach);
         #[cfg(not(feature = "af-xdp"))]
@@ -85,15 +113,23 @@ impl UplinkSelector {
         self.left.clear();
     }
 
-    /// Opens an uplink on an interface for each of `count` workers. Those before must be closed.
-    /// Returns `None` if the interface has to be up first.
+    /// Opens an uplink on an interface for each of `count` workers, or goes on with packet sockets of an
+    /// earlier engine. Those before must be closed. Returns `None` if the interface has to be up first.
     ///
     /// # Errors
     /// No packet socket can be opened, or AF_XDP was requested and does not work.
-    pub(super) fn open(&mut self, link: &Link, count: usize) -> Result<Option<Vec<Uplink>>, Error> {
+    pub(super) fn open(
+        &mut self,
+        link: &Link,
+        count: usize,
+        kept: Option<KeptSockets>,
+    ) -> Result<Option<ParentSockets>, Error> {
         drop(self.forget());
+        let filter = AddressFilter::open(link.index)
+            .map_err(Error::system(format!("open a packet socket on {}", link.name)))?;
+        let whole = |uplinks| ParentSockets { uplinks, filter, former_filter: None, unfinished: 0 };
         let why = match self.open_xdp(link, count) {
-            Ok(uplinks) => return Ok(uplinks),
+            Ok(uplinks) => return Ok(uplinks.map(whole)),
             Err(why) => why,
         };
         // One that was left for being deaf is not preferred to links that work.
@@ -103,10 +139,25 @@ impl UplinkSelector {
         let reasons = [together(&self.left), why];
         let reasons: Vec<_> = reasons.into_iter().filter(|why| !why.is_empty()).collect();
         let why = reasons.join("; ");
-        let sockets = open_sockets(link, count)?;
+        let resumed = kept.and_then(|kept| kept.resume(link, count));
+        let (sockets, former) = match resumed {
+            Some(resumed) => (Some(resumed.sockets), Some((resumed.filter, resumed.unfinished))),
+            None => (open_sockets(link, count)?, None),
+        };
         self.status = UplinkStatus { kind: UplinkKind::AfPacket, why, unproven: false };
+        let Some(sockets) = sockets else {
+            return Ok(None);
+        };
+        // Without a descriptor they do not outlive this engine.
+        self.sockets = NumberedSockets::new(&sockets).ok();
         let uplink = |socket| Uplink::Packet(Box::new(PacketUplink::new(socket)));
-        Ok(sockets.map(|sockets| sockets.into_iter().map(uplink).collect()))
+        let opened = whole(sockets.into_iter().map(uplink).collect());
+        Ok(Some(match former {
+            Some((filter, unfinished)) => {
+                ParentSockets { former_filter: Some(filter), unfinished, ..opened }
+            }
+            None => opened,
+        }))
     }
 
     #[cfg(not(feature = "af-xdp"))]

@@ -141,6 +141,7 @@ impl Control {
         device.watch.notifier = number;
         let offloads = device.uplink.forget();
         device.attached = false;
+        device.filter = None;
         let former = std::mem::replace(&mut device.workers, workers);
         self.end_workers(id, &parents, former);
         drop(offloads);

@@ -7,7 +7,8 @@ use umacvlan_core::options::PortIo;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_datapath::capture::{Batch, CaptureQueue, Point};
 use umacvlan_engine::engine::{CaptureRequest, Captured, Event, ParentOptions, SubOptions};
-use umacvlan_sys::packet::{Membership, PacketSocket};
+use umacvlan_sys::address_filter::Membership;
+use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::raw_socket;
 use umacvlan_testkit::{LIMIT, root_or_skip};
 

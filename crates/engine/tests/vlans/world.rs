@@ -9,7 +9,8 @@ use umacvlan_core::{MacvlanSettings, Mode};
 use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{ParentOptions, ParentStatus, SubOptions};
-use umacvlan_sys::packet::{Membership, PacketSocket};
+use umacvlan_sys::address_filter::Membership;
+use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::poll;
 use umacvlan_testkit::root_or_skip;
 

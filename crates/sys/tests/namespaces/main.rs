@@ -4,5 +4,6 @@
 mod ethtool;
 mod fanout;
 mod interface_lock;
+mod kept_packet;
 mod netns;
 mod packet;

@@ -3,7 +3,8 @@
 mod options;
 mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,7 +22,8 @@ pub use options::{
 };
 pub use status::{
     Event, HostFilterStatus, NeighbourStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus,
-    UplinkKind, UplinkStatus, VethStatus, VhostStatus, VlanFilterStatus, WorkerStatus,
+    UplinkKind, UplinkSockets, UplinkStatus, VethStatus, VhostStatus, VlanFilterStatus,
+    WorkerStatus,
 };
 
 use crate::control::Control;
@@ -233,6 +235,32 @@ impl Engine {
     /// The engine has stopped.
     pub fn release_adopted(&self) -> Result<(), Error> {
         self.ask(Control::release_adopted)
+    }
+
+    /// Offers the packet sockets of an earlier engine, by the index of their interface, as
+    /// [`uplink_sockets`](Self::uplink_sockets) has returned them. The first parent there goes on with what
+    /// waits in them.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn offer_uplinks(&self, kept: BTreeMap<u32, Vec<OwnedFd>>) -> Result<(), Error> {
+        self.ask(move |control| control.offer_uplinks(kept))
+    }
+
+    /// The packet sockets on every parent, with descriptors of those whose number is another one than in
+    /// `known`. Sockets that were offered and not used are closed. They may be others after a parent was
+    /// attached or detached, and after each event about one.
+    ///
+    /// As long as another process has them, the parent's filter passes what it does now, and frames from
+    /// the wire wait in them, also when this engine has ended.
+    ///
+    /// # Errors
+    /// The engine has stopped, or no descriptor is left.
+    pub fn uplink_sockets(
+        &self,
+        known: BTreeMap<u32, NonZeroU64>,
+    ) -> Result<Vec<UplinkSockets>, Error> {
+        self.ask(move |control| control.uplink_sockets(&known))?
     }
 
     /// Ends the adoption of sub-interfaces: what the kernel forwards for others of an earlier engine

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use umacvlan_core::options::{PortKind, XdpMode};
@@ -99,6 +101,18 @@ pub enum Event {
         /// What was done.
         what: String,
     },
+}
+
+/// The packet sockets of a parent's interface.
+#[derive(Debug)]
+pub struct UplinkSockets {
+    /// The index of the interface.
+    pub index: u32,
+    /// A number that these sockets have for themselves.
+    pub number: NonZeroU64,
+    /// One for each worker, and behind them the one with the parent's memberships. None if the owner has
+    /// them.
+    pub sockets: Vec<OwnedFd>,
 }
 
 /// The status of a sub-interface.
