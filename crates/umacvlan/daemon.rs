@@ -168,6 +168,7 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     if remove {
         lock_service(&service).remove_all();
     }
+    lock_service(&service).release_idle_uplinks();
     if let (true, Some(state)) = (args.on_demand, &args.state) {
         on_demand::remove_files(state);
     }

@@ -21,3 +21,4 @@ mod schema;
 mod state;
 mod users;
 mod veth;
+mod wire;

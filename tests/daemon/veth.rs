@@ -395,3 +395,27 @@ fn the_configuration_has_the_kind_of_port_of_a_link_and_of_a_parent() {
     assert_eq!(kinds(&daemon)[1].1, json!("veth"));
     assert_eq!(world.links(), 5);
 }
+
+#[test]
+fn sockets_of_a_daemon_whose_programs_are_gone_leave_nothing_out() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let mut daemon = world.start();
+    let far = socket(&world.machine.netns, "q0");
+    let one = add(&daemon, "mac1", 1, "veth");
+    let _two = add(&daemon, "mac2", 2, "tap");
+    reaches(&far, &socket(&one, "mac1"), mac(1), mac(0xff));
+    daemon.kill();
+    for pin in world.bpf.pins() {
+        std::fs::remove_file(pin).unwrap();
+    }
+    let end = world.machine.interface("mac1-h0").unwrap().index;
+    world.machine.rtnl.delete(end).unwrap();
+    daemon = world.start();
+    assert_eq!(daemon.links().len(), 1, "{:?}", daemon.links());
+    // The address for which the sockets have left frames to the programs.
+    let again = add(&daemon, "mac3", 1, "tap");
+    reaches(&far, &socket(&again, "mac3"), mac(1), mac(0xfe));
+}

@@ -84,7 +84,8 @@ pub struct WireCounters {
     pub copies: u64,
     /// Copies of flooded frames, one for each link, delivered or not.
     pub replicas: u64,
-    /// Frames from the wire that were lost because the uplink's receive ring was full.
+    /// Frames from the wire that were lost because the uplink's receive ring was full, or because a killed
+    /// daemon had received and not forwarded them.
     pub ring_drops: u64,
 }
 

@@ -1,9 +1,13 @@
-//! The keeper: a process that holds the descriptors of TAPs while the daemon restarts.
+//! The keeper: a process that holds the descriptors of TAPs, and of the packet sockets on parents, while
+//! the daemon restarts.
 //!
 //! A TAP can be attached again by name, but only by a descriptor that is opened in the namespace where
 //! the TAP is, and such a descriptor keeps that namespace alive. The first descriptor, opened in the
 //! daemon's own namespace, does not, wherever the TAP moves. And it is proof: no other process can make
 //! an interface that it belongs to. So it is kept.
+//!
+//! A packet socket is kept so that what the wire sends during a restart waits in its ring, for some
+//! seconds.
 //!
 //! * [`Keeper`] is the daemon's end of the connection, and starts the process.
 //! * [`process`] is the process.
@@ -28,7 +32,7 @@ use umacvlan_sys::netns::Netns;
 use umacvlan_sys::process::{inherit_only, start_session};
 use umacvlan_sys::tap::Tap;
 
-use self::protocol::{MESSAGE_MAX, Message};
+use self::protocol::{MESSAGE_MAX, Message, UPLINK};
 
 /// The hidden command that is the keeper; its argument is the listening socket.
 pub const COMMAND: &str = "keeper";
@@ -42,8 +46,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The program of this process, as it was started.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// The descriptors of each link, by its number, in the order of its queues.
+/// The descriptors of each link, by its number, in the order of its queues, and of each parent.
 pub type Kept = BTreeMap<u64, Vec<OwnedFd>>;
+
+/// Takes the sockets on parents out of what was kept, by the index of their interface.
+pub fn take_uplinks(kept: &mut Kept) -> BTreeMap<u32, Vec<OwnedFd>> {
+    let uplinks = kept.split_off(&UPLINK);
+    let index = |number: u64| u32::try_from(number & !UPLINK).unwrap_or(0);
+    uplinks.into_iter().map(|(number, sockets)| (index(number), sockets)).collect()
+}
 
 /// The connection to the keeper. Everything that fails is logged, and the daemon goes on without one.
 #[derive(Debug, Default)]
@@ -98,6 +109,21 @@ impl Keeper {
                 _ => Err(unexpected()),
             }
         });
+    }
+
+    /// True if there is a keeper.
+    pub(crate) const fn is_there(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Holds the sockets on the parent whose interface has that index, in place of those held for it.
+    pub(crate) fn put_uplinks(&mut self, index: u32, sockets: &[OwnedFd]) {
+        self.put(UPLINK | u64::from(index), sockets);
+    }
+
+    /// Closes the sockets on a parent.
+    pub(crate) fn release_uplinks(&mut self, index: u32) {
+        self.release(UPLINK | u64::from(index));
     }
 
     /// Closes the queues of a link.

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,12 +25,13 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
 };
+use umacvlan_sys::kept_packet::is_raw_packet;
 use umacvlan_sys::message_socket::{DESCRIPTORS_MAX, MessageSocket, Received};
 use umacvlan_sys::poll::{Interest, wait};
 use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 use umacvlan_sys::tap::Tap;
 
-use super::protocol::{MESSAGE_MAX, Message};
+use super::protocol::{MESSAGE_MAX, Message, UPLINK};
 
 /// The name of the process, for ps(1). It differs from the daemon's, so that `pkill umacvlan` leaves
 /// the keeper.
@@ -40,7 +41,8 @@ const NAME: &std::ffi::CStr = c"um-keeper";
 /// systemd leaves 65520 to 65533 unused.
 const USER: u32 = 65_530;
 
-/// How long the links keep their carrier without a daemon. Their frames wait until then.
+/// How long the links keep their carrier without a daemon, and parents their sockets. Frames wait until
+/// then.
 const CARRIER_TIME: Duration = Duration::from_secs(3);
 
 /// How often to check whether there is still a reason to wait for a daemon.
@@ -178,9 +180,9 @@ fn serve(listener: &MessageSocket, socket: (&File, &Path), owner: u32) -> Result
         }
         let since = alone_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= CARRIER_TIME {
-            held.remove_carriers();
+            held.give_up_waiting();
         }
-        if waited == 0 && (held.links.is_empty() || is_unreachable(socket)?) {
+        if waited == 0 && (held.held.is_empty() || is_unreachable(socket)?) {
             return Ok(());
         }
     }
@@ -193,10 +195,45 @@ fn is_unreachable((file, path): (&File, &Path)) -> io::Result<bool> {
     Ok(moved || file.metadata()?.nlink() == 0)
 }
 
-/// The queues of each link, by its number.
+/// The descriptors of a link or a parent.
+enum Descriptors {
+    /// The queues of a link's TAP.
+    Queues(Vec<Tap>),
+    /// The packet sockets on a parent.
+    Sockets(Vec<OwnedFd>),
+}
+
+impl Descriptors {
+    /// What may be held for this number.
+    ///
+    /// # Errors
+    /// A descriptor is of something else.
+    fn new(number: u64, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let socket = |descriptor| match is_raw_packet(&descriptor)? {
+            true => Ok(descriptor),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok(match number & UPLINK {
+            0 => {
+                let queues: io::Result<_> = descriptors.into_iter().map(Tap::from_kept).collect();
+                Self::Queues(queues?)
+            }
+            _ => Self::Sockets(descriptors.into_iter().map(socket).collect::<io::Result<_>>()?),
+        })
+    }
+
+    fn all(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Queues(queues) => queues.iter().map(AsFd::as_fd).collect(),
+            Self::Sockets(sockets) => sockets.iter().map(AsFd::as_fd).collect(),
+        }
+    }
+}
+
+/// The descriptors of each link and parent, by its number.
 #[derive(Default)]
 struct Held {
-    links: BTreeMap<u64, Vec<Tap>>,
+    held: BTreeMap<u64, Descriptors>,
 }
 
 impl Held {
@@ -207,7 +244,7 @@ impl Held {
         let answer = match Message::decode(&buffer[..len], descriptors.len())? {
             Message::Put(link) => self.put(link, descriptors),
             Message::Drop(link) => {
-                self.replace(link, Vec::new());
+                self.replace(link, None);
                 Message::Done
             }
             Message::Take => {
@@ -219,50 +256,56 @@ impl Held {
         Ok(connection.send(&answer.encode(), &[])?)
     }
 
-    fn put(&mut self, link: u64, descriptors: Vec<OwnedFd>) -> Message {
-        let queues: io::Result<Vec<_>> = descriptors.into_iter().map(Tap::from_kept).collect();
-        match queues {
-            Ok(queues) => {
-                self.replace(link, queues);
+    fn put(&mut self, number: u64, descriptors: Vec<OwnedFd>) -> Message {
+        match Descriptors::new(number, descriptors) {
+            Ok(descriptors) => {
+                self.replace(number, Some(descriptors));
                 Message::Done
             }
             Err(_) => Message::Refused,
         }
     }
 
-    /// Holds these queues of a link, and closes those that were held for it, the last one first: the
-    /// kernel renumbers the others when one in the middle is closed.
-    fn replace(&mut self, link: u64, queues: Vec<Tap>) {
-        let mut before = self.links.remove(&link).unwrap_or_default();
-        if !queues.is_empty() {
-            self.links.insert(link, queues);
+    /// Holds these descriptors, and closes those that were held in their place. Queues are closed the last
+    /// one first: the kernel renumbers the others when one in the middle is closed.
+    fn replace(&mut self, number: u64, descriptors: Option<Descriptors>) {
+        let before = self.held.remove(&number);
+        if let Some(descriptors) = descriptors {
+            self.held.insert(number, descriptors);
         }
-        while before.pop().is_some() {}
+        if let Some(Descriptors::Queues(mut queues)) = before {
+            while queues.pop().is_some() {}
+        }
     }
 
     fn send_all(&self, connection: &MessageSocket) -> io::Result<()> {
-        let queue = |(&link, taps): (&u64, &Vec<Tap>)| (link, taps.len());
-        let links: Vec<u64> = self
-            .links
+        let each = |(&number, held): (&u64, &Descriptors)| (number, held.all().len());
+        let numbers: Vec<u64> = self
+            .held
             .iter()
-            .map(queue)
-            .flat_map(|(link, count)| std::iter::repeat_n(link, count))
+            .map(each)
+            .flat_map(|(number, count)| std::iter::repeat_n(number, count))
             .collect();
-        let descriptors: Vec<_> = self.links.values().flatten().map(AsFd::as_fd).collect();
-        for (links, descriptors) in
-            links.chunks(DESCRIPTORS_MAX).zip(descriptors.chunks(DESCRIPTORS_MAX))
+        let descriptors: Vec<_> = self.held.values().flat_map(Descriptors::all).collect();
+        for (numbers, descriptors) in
+            numbers.chunks(DESCRIPTORS_MAX).zip(descriptors.chunks(DESCRIPTORS_MAX))
         {
-            connection.send(&Message::Held(links.to_vec()).encode(), descriptors)?;
+            connection.send(&Message::Held(numbers.to_vec()).encode(), descriptors)?;
         }
         Ok(())
     }
 
-    /// Takes the carrier of all links away.
-    fn remove_carriers(&self) {
-        for tap in self.links.values().filter_map(|queues| queues.first()) {
-            // Refused only by a TAP that is gone.
-            let _ = tap.set_carrier(false);
-        }
+    /// Takes the carrier of all links away, and closes the sockets on parents: the next daemon would
+    /// forward frames that nobody waits for any more.
+    fn give_up_waiting(&mut self) {
+        self.held.retain(|_, held| match held {
+            Descriptors::Queues(queues) => {
+                // Refused only by a TAP that is gone.
+                let _ = queues.first().map(|tap| tap.set_carrier(false));
+                true
+            }
+            Descriptors::Sockets(_) => false,
+        });
     }
 }
 
@@ -300,6 +343,8 @@ mod tests {
         let (_dir, client, thread) = keeper(effective_ids().0);
         let null = [File::open("/dev/null").unwrap()];
         assert_eq!(ask(&client, &Message::Put(1).encode(), &null), Some(Message::Refused));
+        let of_parent = Message::Put(UPLINK | 1).encode();
+        assert_eq!(ask(&client, &of_parent, &null), Some(Message::Refused));
         assert_eq!(ask(&client, &Message::Take.encode(), &[]), Some(Message::Done));
         assert_eq!(ask(&client, &Message::Drop(1).encode(), &[]), Some(Message::Done));
         drop(client);

@@ -3,11 +3,18 @@
 //! A message is a version, a kind, and link numbers of eight bytes, little-endian. Descriptors
 //! travel beside it. The next daemon may be of a later release than the keeper, so what a kind means
 //! never changes.
+//!
+//! What is held for a parent has a number as a link has, with the [`UPLINK`] bit: an earlier keeper
+//! refuses its sockets and goes on, and an earlier daemon has them closed as those of an unknown link.
 
 use umacvlan_sys::message_socket::DESCRIPTORS_MAX;
 
 /// The version of all kinds below.
 const VERSION: u8 = 1;
+
+/// The bit that makes a number one for the sockets on a parent, with the index of its interface. No link
+/// has a number as large.
+pub const UPLINK: u64 = 1 << 63;
 
 /// The length of a message without link numbers.
 const HEADER_LEN: usize = 2;
@@ -28,7 +35,8 @@ const HELD: u8 = 18;
 /// A message of either side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Hold these descriptors, the queues of the link in their order, in place of those held for it.
+    /// Hold these descriptors, the queues of the link in their order or the sockets on a parent, in place
+    /// of those held for it.
     Put(u64),
     /// Close the descriptors of the link.
     Drop(u64),
@@ -37,7 +45,7 @@ pub enum Message {
     Take,
     /// The request was carried out.
     Done,
-    /// The request was not carried out, because a descriptor is not a TAP's.
+    /// The request was not carried out, because a descriptor is not what is held for such a number.
     Refused,
     /// The link of each descriptor, in the order of its queues.
     Held(Vec<u64>),

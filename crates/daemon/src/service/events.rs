@@ -81,10 +81,25 @@ pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
     thread.context("cannot start the thread that handles events")
 }
 
+/// True if the sockets of a parent may be others than before the event.
+const fn is_about_parent(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Carrier { .. }
+            | Event::LeftOut { .. }
+            | Event::ParentBack { .. }
+            | Event::ParentGone { .. }
+            | Event::Trouble { sub: None, .. }
+    )
+}
+
 impl Service {
     /// Handles events. A link with several changes is read once.
     pub(super) fn handle_events(&mut self, events: Vec<Event>) {
         let (mut changed, mut neighbours) = (BTreeSet::new(), BTreeSet::new());
+        if events.iter().any(is_about_parent) {
+            self.keep_uplinks();
+        }
         for event in events {
             match event {
                 Event::SubChanged(sub) => {

@@ -18,6 +18,7 @@ mod events;
 mod ghosts;
 mod host_access;
 mod host_plan;
+mod kept_uplinks;
 mod netns;
 mod orphans;
 mod owner;
@@ -31,6 +32,7 @@ mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -148,6 +150,8 @@ pub struct Service {
     home: NetnsId,
     store: Store,
     keeper: Keeper,
+    /// The number of the packet sockets that the keeper has for each interface, by its index.
+    kept_uplinks: BTreeMap<u32, NonZeroU64>,
     /// All links by number.
     links: BTreeMap<u64, Entry>,
     /// Links of a former daemon whose interfaces were not found, and that may exist.
@@ -254,6 +258,7 @@ impl Service {
             home: Netns::current().context("cannot open this network namespace")?.id(),
             store,
             keeper,
+            kept_uplinks: BTreeMap::new(),
             links: BTreeMap::new(),
             waiting: Vec::new(),
             next_search: None,

@@ -172,7 +172,9 @@ impl Service {
         }
         let handle = self.vacant_handle(name);
         let former = Former { absent, ..Former::default() };
-        self.attach_as(&handle, Some(name), &binding.workers, settings, former)
+        let attached = self.attach_as(&handle, Some(name), &binding.workers, settings, former)?;
+        self.keep_uplinks();
+        Ok(attached)
     }
 
     /// A name in requests that no parent has, nor the record of a link that is not served. A colon
@@ -290,6 +292,7 @@ impl Service {
         if let Err(error) = self.engine.remove_parent(handle) {
             tracing::error!("{error}");
         }
+        self.keep_uplinks();
         self.parents.remove(handle);
         if !self.deferred.contains(handle) {
             self.store.remove_parent(handle);

@@ -20,7 +20,7 @@ use umacvlan_sys::netns::{NetnsId, Search, search};
 use super::orphans::{Orphan, Proof, SearchCoverage, find_orphans, prove};
 use super::{Entry, Service};
 use crate::ServiceError;
-use crate::keeper::Kept;
+use crate::keeper::{Kept, take_uplinks};
 use crate::link_record::{LinkRecord, VethRecord};
 use crate::parent_record::{InterfaceRecord, ParentRecord};
 use crate::store::SavedState;
@@ -61,6 +61,7 @@ impl Service {
         parents.iter().for_each(|parent| self.restore_offloads(parent));
         let (programs, links): (Vec<_>, Vec<_>) =
             links.iter().partition(|record| record.program.is_some());
+        self.offer_uplinks(take_uplinks(&mut kept));
         // Without an engine every link fails, too.
         let _ = self.engine.hold_adopted();
         let links = self.living_pairs(links, parents, &mut kept);
@@ -96,6 +97,7 @@ impl Service {
         for parent in parents {
             self.drop_unused_parent(&parent.name);
         }
+        self.keep_uplinks();
     }
 
     /// Searches for the links that wait, if it is time. Returns the time until the next search; `None`

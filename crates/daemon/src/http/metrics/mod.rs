@@ -154,7 +154,7 @@ impl Scrape {
         counters(encoder, "parent", help, Some(&Unit::Bytes), amounts(|amount| amount.bytes))?;
         let help = "Frames that ended at the parent without being delivered or sent.";
         counters(encoder, "parent_drops", help, None, drops)?;
-        let help = "Frames from the wire that the uplink's ring had no room for.";
+        let help = "Frames from the wire that the uplink's ring had no room for, or a killed daemon not finished.";
         counters(encoder, "parent_ring_drops", help, None, each(|parent| parent.wire.ring_drops))?;
         let help = "Frames from the wire that were left to the host alone.";
         counters(encoder, "parent_host_frames", help, None, each(|parent| parent.wire.host))?;
