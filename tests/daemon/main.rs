@@ -8,6 +8,7 @@ mod dhcp;
 mod host_access;
 mod http;
 mod keeper;
+mod last_events;
 mod lifecycle;
 mod links;
 mod macnat;

@@ -18,6 +18,7 @@ mod dhcp;
 mod event;
 mod flags;
 mod host_access;
+mod last_event;
 mod limits;
 mod link;
 mod link_port;
@@ -36,6 +37,7 @@ pub use dhcp::{Dhcp, DhcpView};
 pub use event::{EventKind, EventView};
 pub use flags::{Flags, KernelFlags};
 pub use host_access::HostAccess;
+pub use last_event::LastEvent;
 pub use limits::LimitsJson;
 pub use link::{
     InfoData, InfoDataError, InterfaceView, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats,

@@ -9,7 +9,7 @@ use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::ToSchema;
 
 use super::counters::SubCounters;
-use super::{DhcpView, LimitsJson, RulesJson};
+use super::{DhcpView, LastEvent, LimitsJson, RulesJson};
 
 /// A link, as `ip -j -d -s -s link show` shows a macvlan, and umacvlan's own fields in `umacvlan`.
 #[skip_serializing_none]
@@ -309,6 +309,10 @@ pub struct UmacvlanInfo {
     pub queue_drops: u64,
     /// Counters of the engine.
     pub counters: SubCounters,
+    /// What has happened to the link since the daemon started, newest last, as far as it is kept; only
+    /// in the answer to GET of one link.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_events: Vec<LastEvent>,
 }
 
 /// The interface of a link, and what the kernel forwards for it.

@@ -207,6 +207,7 @@ fn umacvlan_info(
         port: sub.program.as_ref().map(port_view),
         queue_drops: sub.queue_drops,
         counters: SubCounters::from(stats),
+        last_events: Vec::new(),
     }
 }
 

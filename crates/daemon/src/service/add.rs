@@ -11,6 +11,7 @@ use umacvlan_sys::netns::Netns;
 use umacvlan_sys::port_listener::SocketOwner;
 
 use super::dhcp::check_dhcp;
+use super::last_events::{Kind, LastEvents};
 use super::problem::{plain, storage_error};
 use super::{Entry, Service, host_access, netns};
 use crate::ServiceError;
@@ -89,16 +90,18 @@ impl Service {
             return Err(problem);
         }
         let view = self.show(id)?;
-        tracing::info!(
-            "link {} made, number {id}: parent {}, mode {}, {}{}",
-            view.ifname,
+        let what = format!(
+            "parent {}, mode {}, {}{}",
             view.umacvlan.parent,
             spec.settings.mode,
             view.address.as_deref().unwrap_or_default(),
             view.umacvlan.netns.iter().map(|place| format!(", in {place}")).collect::<String>()
         );
+        tracing::info!("link {} made, number {id}: {what}", view.ifname);
+        self.note(id, Kind::Created, &what);
         if let Some(conflict) = &view.umacvlan.conflict {
             tracing::warn!("link {} cannot come up yet: {conflict}", view.ifname);
+            self.note(id, Kind::State, &format!("cannot come up yet: {conflict}"));
         }
         self.publish(EventKind::LinkAdded { link: Box::new(view.clone()) });
         Ok(view)
@@ -126,7 +129,9 @@ impl Service {
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let Ownership { config, owner } = ownership;
         let (dhcp, host) = (spec.dhcp.clone(), spec.host.clone());
-        let entry = Entry { config, owner, given_name: name.clone(), dhcp, host, seen };
+        let last_events = LastEvents::default();
+        let entry =
+            Entry { config, owner, given_name: name.clone(), dhcp, host, seen, last_events };
         let kept = room
             .write(&entry.record())
             .and_then(|()| match sets_limit {

@@ -11,6 +11,8 @@ use umacvlan_core::MacvlanFlag;
 use umacvlan_engine::engine::{Event, SubId, SubStatus};
 use umacvlan_netlink::LinkFlags;
 
+use super::change_words::change_words;
+use super::last_events::Kind;
 use super::netns::Names;
 use super::{Service, Shared, lock_service};
 use umacvlan_api::{EventKind, EventView};
@@ -113,6 +115,8 @@ impl Service {
                 }
                 Event::Carrier { parent, on } => {
                     tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
+                    let what = if on { "back: there is one on" } else { "lost: there is none on" };
+                    self.note_named(&parent, Kind::Carrier, &format!("{what} {parent}"));
                     self.publish(EventKind::Carrier { parent, on });
                 }
                 Event::ParentGone { parent, moved } => {
@@ -120,11 +124,13 @@ impl Service {
                         self.remove_links_on(&parent);
                     } else {
                         tracing::warn!("parent {parent} is gone; its links wait without carrier");
+                        self.note_named(&parent, Kind::Parent, &format!("{parent} is gone"));
                     }
                     self.publish(EventKind::ParentLost { parent });
                 }
                 Event::ParentBack { parent } => {
                     tracing::info!("parent {parent} is back");
+                    self.note_named(&parent, Kind::Parent, &format!("{parent} is back"));
                     self.next_host_check = None;
                     self.write_parents();
                     self.publish(EventKind::ParentBack { parent });
@@ -135,6 +141,7 @@ impl Service {
                 Event::ParentRenamed { from, to, .. } => {
                     tracing::info!("parent {from} is {to} now");
                     self.write_parents();
+                    self.note_named(&to, Kind::Parent, &format!("{from} is {to} now"));
                     self.publish(EventKind::ParentRenamed { parent: to, from });
                 }
                 Event::VlanFilter { what, .. } => {
@@ -150,6 +157,7 @@ impl Service {
                     if self.may_log(LogKind::Reverted(number.0)) {
                         tracing::warn!("link {sub}: {why}");
                     }
+                    self.note(number.0, Kind::Reverted, &why);
                     self.publish(EventKind::Reverted { ifname: sub, why });
                 }
                 Event::Trouble { what, sub: None } => {
@@ -162,6 +170,11 @@ impl Service {
             }
         }
         neighbours.iter().for_each(|handle| self.write_parent_or_log(handle));
+        self.follow_changes(changed);
+    }
+
+    /// Reads links again that may have changed.
+    pub(super) fn follow_changes(&mut self, changed: BTreeSet<SubId>) {
         let mut hosts = BTreeSet::new();
         for SubId(id) in changed {
             let known = self.unsaved.contains(&id);
@@ -210,10 +223,42 @@ impl Service {
 
     /// Publishes an event to all subscribers.
     pub(super) fn publish(&self, kind: EventKind) {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let time = since.map_or(0.0, |since| since.as_secs_f64());
         // An error means that there is no subscriber.
-        let _ = self.events.send(EventView { time, kind });
+        let _ = self.events.send(EventView { time: seconds_now(), kind });
+    }
+
+    /// Keeps an event among the last ones of a link.
+    pub(super) fn note(&mut self, id: u64, kind: Kind, what: &str) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.last_events.note(seconds_now(), kind, what);
+        }
+    }
+
+    /// Keeps an event among the last ones of each link on a parent that has this name now.
+    fn note_named(&mut self, parent: &str, kind: Kind, what: &str) {
+        let (parents, time) = (&self.parents, seconds_now());
+        let named = |handle: &String| parents.get(handle).is_some_and(|it| it.name == parent);
+        for link in self.links.values_mut().filter(|link| named(&link.seen.parent)) {
+            link.last_events.note(time, kind, what);
+        }
+    }
+
+    /// Keeps how a link differs from its former state among its last events.
+    fn note_change(&mut self, id: u64, was: &SubStatus) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let time = seconds_now();
+        if link.seen.netns != was.netns {
+            let names = Names::read(self.home);
+            let shown =
+                |netns| names.shown(netns).unwrap_or_else(|| "the daemon's namespace".to_owned());
+            let what = format!("from {} to {}", shown(was.netns), shown(link.seen.netns));
+            link.last_events.note(time, Kind::Moved, &what);
+        }
+        for (kind, what) in change_words(was, &link.seen) {
+            link.last_events.note(time, kind, &what);
+        }
     }
 
     /// Publishes how a link differs from its former state.
@@ -226,6 +271,7 @@ impl Service {
             return;
         }
         tracing::debug!("link {}, number {id}: changed {changed:?}", entry.seen.name);
+        self.note_change(id, was);
         if self.events.receiver_count() == 0 {
             return;
         }
@@ -243,6 +289,9 @@ impl Service {
     }
 
     pub(super) fn trouble(&mut self, kind: LogKind, what: String) {
+        if let LogKind::Trouble(id) | LogKind::Unsaved(id) = kind {
+            self.note(id, Kind::Trouble, &what);
+        }
         if self.may_log(kind) {
             tracing::error!("{what}");
         }
@@ -277,6 +326,12 @@ impl Service {
             None => format!("link number {id}, {what}"),
         }
     }
+}
+
+/// The time in seconds since 1970.
+fn seconds_now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// The settings that differ, by the field names of [`LinkView`](umacvlan_api::LinkView).

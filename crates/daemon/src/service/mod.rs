@@ -6,12 +6,13 @@
 //! * `config`: the configuration, applied and saved. `recover`, `recover_kept`: links of a
 //!   former daemon.
 //! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
-//! * `events`: events of the engine. `netns`: names of namespaces. `views`: links as clients see them. `problem`: errors
+//! * `events`: events of the engine. `last_events`, `change_words`: those of each link that are kept. `netns`: names of namespaces. `views`: links as clients see them. `problem`: errors
 //!   for clients.
 
 mod add;
 mod capture;
 mod change;
+mod change_words;
 mod config;
 mod dhcp;
 mod events;
@@ -19,6 +20,7 @@ mod ghosts;
 mod host_access;
 mod host_plan;
 mod kept_uplinks;
+mod last_events;
 mod netns;
 mod orphans;
 mod owner;
@@ -53,6 +55,7 @@ pub(crate) use self::capture::CaptureReader;
 use self::events::LogKind;
 pub use self::events::follow_engine_events;
 use self::ghosts::Ghosts;
+use self::last_events::LastEvents;
 use self::netns::Names;
 use self::owner::check_owner;
 use self::parents::Attached;
@@ -207,11 +210,13 @@ struct Entry {
     host: HostAccess,
     /// Its state when it was last read.
     seen: SubStatus,
+    /// What has happened to it.
+    last_events: LastEvents,
 }
 
 impl Entry {
     fn record(&self) -> LinkRecord {
-        let Self { config, owner, given_name, dhcp, host, seen } = self;
+        let Self { config, owner, given_name, dhcp, host, seen, last_events: _ } = self;
         let few_groups = !seen.all_groups && seen.groups.len() <= GROUPS_MAX;
         LinkRecord {
             id: seen.number.0,
@@ -334,10 +339,15 @@ impl Service {
         Ok(())
     }
 
-    /// One link.
+    /// One link, with its last events.
     pub(crate) fn link(&mut self, which: &Selector) -> Result<LinkView, ServiceError> {
         let id = self.find(which)?;
-        self.show(id)
+        // What has happened to it is told, though the thread that follows the engine pauses.
+        self.follow_changes(BTreeSet::from([SubId(id)]));
+        let mut view = self.show(id)?;
+        view.umacvlan.last_events =
+            self.links.get(&id).map(|link| link.last_events.views()).unwrap_or_default();
+        Ok(view)
     }
 
     /// All links, by ascending number; with `netns` only those in that namespace.

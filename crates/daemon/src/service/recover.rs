@@ -17,6 +17,7 @@ use umacvlan_engine::engine::{Adopt, KeptTap, KeptVeth, SubChange, SubId, SubSta
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{NetnsId, Search, search};
 
+use super::last_events::{Kind, LastEvents};
 use super::orphans::{Orphan, Proof, SearchCoverage, find_orphans, prove};
 use super::{Entry, Service};
 use crate::ServiceError;
@@ -272,7 +273,8 @@ impl Service {
         let given_name = record.given_name.as_ref().unwrap_or(&record.name).clone();
         let (config, owner) = (record.config.clone(), record.owner.clone());
         let (dhcp, host) = (record.dhcp.clone(), record.host.clone());
-        let entry = Entry { config, owner, given_name, dhcp, host, seen };
+        let last_events = LastEvents::default();
+        let entry = Entry { config, owner, given_name, dhcp, host, seen, last_events };
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {
@@ -280,6 +282,7 @@ impl Service {
             tracing::error!("the state of link {} cannot be written: {error}", record.name);
         }
         self.links.insert(record.id, entry);
+        self.note(record.id, Kind::Adopted, "by a daemon that has started");
         self.follow_lease(record.id);
         self.watch_ghosts();
         Ok(())
