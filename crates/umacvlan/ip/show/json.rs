@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::Style;
-use umacvlan_api::{InterfaceView, LinkInfo, LinkView, PortView, Stats, SubCounters, UmacvlanInfo};
+use umacvlan_api::{
+    InterfaceView, LastEvent, LinkInfo, LinkView, PortView, Stats, SubCounters, UmacvlanInfo,
+};
 
 /// A link as a JSON object.
 #[derive(Debug, Serialize)]
@@ -154,6 +156,8 @@ struct OwnJson<'a> {
     port: Option<&'a PortView>,
     queue_drops: Option<u64>,
     counters: Option<&'a SubCounters>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    last_events: &'a [LastEvent],
 }
 
 impl<'a> LinkJson<'a> {
@@ -246,6 +250,7 @@ impl<'a> OwnJson<'a> {
             port: own.port.as_ref(),
             queue_drops: counted.then_some(own.queue_drops),
             counters: counted.then_some(&own.counters),
+            last_events: if style.has_events() { &own.last_events } else { &[] },
         }
     }
 }

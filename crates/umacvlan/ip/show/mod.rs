@@ -1,6 +1,7 @@
 //! Links as `ip link show` prints them, with additional lines and fields of umacvlan.
 
 mod drop_reasons;
+mod events;
 mod human;
 mod json;
 mod pretty;
@@ -51,6 +52,11 @@ impl Style {
             statistics: options.statistics,
             inside: options.netns.is_some(),
         }
+    }
+
+    /// Whether the last events of a link are shown.
+    const fn has_events(self) -> bool {
+        self.details && self.statistics > 2
     }
 
     /// A value as JSON, with its line feed.

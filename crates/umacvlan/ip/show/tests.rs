@@ -1,7 +1,8 @@
 //! Output equal to that of `ip` 6.1 for a kernel macvlan, byte for byte.
 
 use super::{LinkJson, Scene, Style, link};
-use umacvlan_api::{InfoData, LinkInfo, LinkView, Reasons, UmacvlanInfo};
+use crate::ip::time;
+use umacvlan_api::{InfoData, LastEvent, LinkInfo, LinkView, Reasons, UmacvlanInfo};
 
 fn view() -> LinkView {
     let text = str::to_owned;
@@ -170,6 +171,43 @@ fn the_third_s_says_what_the_reasons_mean() {
     let text = shown(&view, style);
     let line = "    umacvlan rx dropped full 7: the queue of the link or of the parent was full";
     assert!(text.contains(line) && text.contains("tx dropped queue_full 2: "), "{text}");
+}
+
+#[test]
+fn the_last_events_come_with_details_and_the_third_s() {
+    let event = |time, kind: &str, what: &str| LastEvent {
+        time,
+        event: kind.into(),
+        what: what.into(),
+        ..LastEvent::default()
+    };
+    let (first, second, third) = (1_795_260_189.5, 1_795_260_190.5, 1_795_260_199.5);
+    let mut view = view();
+    view.umacvlan.last_events = vec![
+        event(first, "created", "parent p0"),
+        LastEvent {
+            count: Some(3),
+            last_time: Some(third),
+            ..event(second, "mtu", "from 1500 to \u{1b}1400")
+        },
+    ];
+    let style = Style { details: true, statistics: 3, ..Style::default() };
+    let text = shown(&view, style);
+    let [first, second, third] = [first, second, third].map(time::short);
+    let wanted = format!(
+        "\n    umacvlan event {first} created parent p0\n    umacvlan event {second} mtu     from 1500 \
+         to \\u{{1b}}1400 (3 times, last {third})\n"
+    );
+    assert!(text.ends_with(&wanted), "{text}");
+    let events = r#""last_events":[{"time":1795260189.5,"event":"created","what":"parent p0"},{"time":1795260190.5,"event":"mtu","what":"from 1500 to \u001b1400","count":3,"last_time":1795260199.5}]"#;
+    let all = json(&view, style);
+    assert!(all.contains(events), "{all}");
+    for fewer in [Style { details: false, ..style }, Style { statistics: 2, ..style }] {
+        assert!(!shown(&view, fewer).contains(" event "));
+        assert!(!json(&view, fewer).contains("last_events"));
+    }
+    view.umacvlan.last_events.clear();
+    assert!(!json(&view, style).contains("last_events"), "nothing of a daemon that has none");
 }
 
 #[test]

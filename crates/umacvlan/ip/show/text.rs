@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Style, drop_reasons, stats};
+use super::{Style, drop_reasons, events, stats};
 use umacvlan_core::options::{PortKind, ProgramKind};
 
 use umacvlan_api::{DhcpView, InfoData, InterfaceView, LinkView, PortView, Reasons, VhostView};
@@ -39,12 +39,15 @@ pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String
     if style.statistics > 0 && scene != Scene::Event {
         lines.extend(counters(link, style));
     }
+    if style.has_events() {
+        lines.extend(events::lines(&link.umacvlan.last_events));
+    }
     format!("{}\n", lines.join(if style.oneline { "\\" } else { "\n" }))
 }
 
 /// Escapes control characters in text that users choose. `ip` does not: a user who may name an
 /// interface could then control the administrator's terminal.
-fn escape_control(text: &str) -> String {
+pub(super) fn escape_control(text: &str) -> String {
     let shown = |sign: char| match sign.is_control() {
         true => sign.escape_default().collect(),
         false => sign.to_string(),
