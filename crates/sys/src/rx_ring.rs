@@ -177,8 +177,10 @@ impl RxRing {
             let at = usize::from(header.tp_mac).clamp(SLOT_HEADER_LEN, self.slot_len);
             let len = (header.tp_snaplen as usize).min(self.slot_len - at);
             (header.tp_status & libc::TP_STATUS_COPY != 0).then(|| {
+                // SAFETY: `at` is at most the length of a slot.
+                let start = unsafe { self.slot(slot).add(at) };
                 // SAFETY: the range is inside the slot, which the kernel does not write before it is released, and that needs `&mut self`.
-                unsafe { std::slice::from_raw_parts(self.slot(slot).add(at), len) }
+                unsafe { std::slice::from_raw_parts(start, len) }
             })
         })
     }
@@ -285,8 +287,10 @@ impl RxRing {
     }
 
     fn mark_of(&self, slot: usize) -> &AtomicU32 {
-        // SAFETY: the padding is an aligned word inside the header of a slot, which the kernel writes only while the slot is its own.
-        unsafe { AtomicU32::from_ptr(self.slot(slot).add(MARK).cast()) }
+        // SAFETY: the padding is inside the header with which a slot begins.
+        let mark = unsafe { self.slot(slot).add(MARK) };
+        // SAFETY: it is an aligned word, which the kernel writes only while the slot is its own.
+        unsafe { AtomicU32::from_ptr(mark.cast()) }
     }
 
     fn status(&self, slot: usize) -> &AtomicU32 {
