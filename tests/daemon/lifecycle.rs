@@ -10,6 +10,8 @@ use nix::unistd::{Pid, getsid};
 use serde_json::{Value, json};
 use umacvlan_testkit::{Machine, events, root_or_skip, signal};
 
+use crate::keeper::until;
+
 #[test]
 fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
     if !root_or_skip() {
@@ -75,7 +77,7 @@ fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
     let after = machine.interface("mac1").unwrap();
     assert_eq!((after.index, after.mac, after.is_up()), (before.index, before.mac, true));
     // Another daemon may start, and what is sent meanwhile waits.
-    machine.wait_until("mac1 loses its carrier, and the parent its filter", |machine| {
+    until("mac1 loses its carrier, and the parent its filter", || {
         machine.interface("mac1").unwrap().carrier == Some(false)
             && !machine.interface("p0").unwrap().is_promiscuous()
     });

@@ -127,8 +127,8 @@ fn after_three_seconds_they_wait_no_more() {
     world.link = Some(open(&world.guest, "mac1"));
     daemon.kill();
     world.send(5);
-    world.machine.wait_until("the parent's filter is as it was", |machine| {
-        !machine.interface("p0").unwrap().is_promiscuous()
+    until("the parent's filter is as it was", || {
+        !world.machine.interface("p0").unwrap().is_promiscuous()
     });
     let _daemon = world.machine.start(&[]);
     let first = world.sent;
