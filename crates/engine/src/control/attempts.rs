@@ -1,4 +1,4 @@
-//! [`Attempts`]: when to attach to an interface again after that has failed.
+//! [`Attempts`]: when to attach to an interface, or to start its workers, again after that has failed.
 //!
 //! An attempt loads a program, changes offloads and joins groups, and each of these is an event about
 //! the interface. If every event were a new attempt, one that fails for a while would follow the other
@@ -51,7 +51,7 @@ impl Attempts {
     }
 
     /// True if this is another report than the last one.
-    fn is_news(&mut self, report: &str) -> bool {
+    pub(super) fn is_news(&mut self, report: &str) -> bool {
         let news = self.reported != report;
         if news {
             report.clone_into(&mut self.reported);

@@ -122,7 +122,7 @@ impl Control {
             Err(error) if options.absent.is_some() && may_be_absent(&error) => {
                 // The parent looks absent, but it is there.
                 match &error {
-                    Error::NoAfXdp { .. } => {
+                    Error::NoAfXdp { .. } | Error::System { .. } => {
                         attempts.fail(Instant::now());
                         self.events.trouble(error.to_string());
                     }
@@ -364,18 +364,24 @@ impl Control {
     }
 }
 
-/// True for an error that a parent which may be absent waits out.
+/// True for an error that a parent which may be absent waits out: the links of a former daemon wait with
+/// it.
 fn may_be_absent(error: &Error) -> bool {
     use Error as E;
-    matches!(
-        error,
+    match error {
         E::NoAfXdp { .. }
-            | E::ParentAbsent(_)
-            | E::ParentAnother(_)
-            | E::ParentBusy { .. }
-            | E::ParentRenamed { .. }
-            | E::ParentUnsuitable { .. }
-    )
+        | E::ParentAbsent(_)
+        | E::ParentAnother(_)
+        | E::ParentBusy { .. }
+        | E::ParentRenamed { .. }
+        | E::ParentUnsuitable { .. } => true,
+        // Memory of a process that was killed may not be given back yet, and descriptors come and go.
+        E::System { source, .. } => matches!(
+            source.raw_os_error(),
+            Some(libc::ENOMEM | libc::ENOBUFS | libc::EMFILE | libc::ENFILE)
+        ),
+        _ => false,
+    }
 }
 
 /// Keeps other engines from an interface, whose sub-interfaces this one would not know.
@@ -395,4 +401,21 @@ fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>, hold: bool) -> Re
     })?;
     let attached: io::Result<()> = attached.into_iter().collect();
     attached.map_err(Error::system(format!("wait for frames from {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_a_former_daemon_wait_out_what_is_scarce_and_not_what_is_forbidden() {
+        let system =
+            |errno| Error::system("open a packet socket")(io::Error::from_raw_os_error(errno));
+        for errno in [libc::ENOMEM, libc::ENOBUFS, libc::EMFILE, libc::ENFILE] {
+            assert!(may_be_absent(&system(errno)), "{errno}");
+        }
+        for errno in [libc::EPERM, libc::EINVAL, libc::EAFNOSUPPORT] {
+            assert!(!may_be_absent(&system(errno)), "{errno}");
+        }
+    }
 }

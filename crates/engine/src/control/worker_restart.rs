@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::{MacAddr, MacvlanSettings, ParentInfo, Semantics, SubConfig};
 
 use super::Control;
+use super::attempts::Attempts;
 use super::inventory::{DeviceId, ParentId};
 use super::parent::{Parent, has_carrier};
 use super::parent_device::ParentDevice;
@@ -32,6 +33,8 @@ pub(super) struct Watch {
     pub(super) notifier: u64,
     /// When they were last replaced.
     replaced: Option<Instant>,
+    /// Those that failed since then.
+    attempts: Attempts,
     /// Why they have failed, until they are replaced.
     failed: Option<String>,
     /// Threads that hung and were left behind.
@@ -72,7 +75,9 @@ impl Control {
         for id in self.inventory.device_ids() {
             let device = &mut self.inventory[id];
             if device.watch.failed.is_some() {
-                self.restart_workers(id);
+                if !device.watch.attempts.is_paused(Instant::now()) {
+                    self.restart_workers(id);
+                }
             } else if device.workers.look_for_hanging() {
                 self.worker_failed(id, "it does not respond");
             }
@@ -105,7 +110,10 @@ impl Control {
         }
         device.watch.replaced = Some(Instant::now());
         match self.replace_workers(id) {
-            Ok(()) => self.inventory[id].watch.failed = None,
+            Ok(()) => {
+                let watch = &mut self.inventory[id].watch;
+                (watch.failed, watch.attempts) = (None, Attempts::default());
+            }
             Err(error) => {
                 // With a part of the sub-interfaces they are of no use.
                 self.inventory[id].workers.halt();
@@ -113,7 +121,10 @@ impl Control {
                 let device = &mut self.inventory[id];
                 let what = format!("the worker of {} cannot be started: {error}", device.name);
                 device.watch.failed = Some(what.clone());
-                self.events.trouble(what);
+                device.watch.attempts.fail(Instant::now());
+                if device.watch.attempts.is_news(&what) {
+                    self.events.trouble(what);
+                }
             }
         }
     }

@@ -80,6 +80,9 @@ pub(super) fn reason(error: &io::Error) -> String {
              (LimitMEMLOCK= in the unit, ulimit -l in a shell), or a process that was killed has not \
              given its memory back yet"
             .to_owned(),
+        Some(libc::ENOMEM) => "the kernel has not enough memory for it now, or not in one piece: give the \
+             machine more, or use fewer queues (ethtool -L)"
+            .to_owned(),
         Some(libc::EOPNOTSUPP) => "the driver does not support it".to_owned(),
         Some(libc::ERANGE) => "its XDP does not carry this MTU".to_owned(),
         Some(libc::EAFNOSUPPORT) => "this kernel has no AF_XDP".to_owned(),
