@@ -8,11 +8,11 @@ use umacvlan_sys::packet::PacketSocket;
 
 use super::interface::{InterfacePort, InterfaceRead, OpenInterface};
 use super::rx_shares::RxShares;
-use super::stream_ports::StreamPorts;
+use super::socket_ports::SocketPorts;
 use super::{Port, PortLink, Ports, Refusal, is_for_group};
 use crate::frame_ref::{FrameRef, FrameStores};
 
-/// The ports of one worker with an interface of a program. Their sockets are in the epoll of the stream
+/// The ports of one worker with an interface of a program. Their sockets are in the epoll of the socket
 /// ports.
 #[derive(Debug, Default)]
 pub(super) struct InterfacePorts {
@@ -44,10 +44,10 @@ impl InterfacePorts {
         id: SubIndex,
         port: &mut InterfacePort,
         stalled: bool,
-        streams: &mut StreamPorts,
+        sockets: &mut SocketPorts,
     ) {
         self.ports -= 1;
-        self.end(id, port, stalled, streams);
+        self.end(id, port, stalled, sockets);
     }
 
     /// Closes the socket of a port.
@@ -56,13 +56,13 @@ impl InterfacePorts {
         id: SubIndex,
         port: &mut InterfacePort,
         stalled: bool,
-        streams: &mut StreamPorts,
+        sockets: &mut SocketPorts,
     ) {
         if let Some(open) = port.open.take() {
-            streams.connections -= 1;
+            sockets.connections -= 1;
             self.shares.remove(id);
             if !stalled {
-                streams.epoll.remove(&open.socket);
+                sockets.epoll.remove(&open.socket);
             }
         }
     }
@@ -88,18 +88,18 @@ impl Ports {
         id: SubIndex,
         socket: Option<PacketSocket>,
     ) -> io::Result<()> {
-        let Self { ports, streams, interfaces, .. } = self;
+        let Self { ports, sockets, interfaces, .. } = self;
         let Some((port, stalled)) = interface_port(ports, id) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        interfaces.end(id, port, stalled, streams);
+        interfaces.end(id, port, stalled, sockets);
         let Some(socket) = socket else {
             return Ok(());
         };
         if !stalled {
-            streams.epoll.add(&socket, id.index() as u64)?;
+            sockets.epoll.add(&socket, id.index() as u64)?;
         }
-        streams.connections += 1;
+        sockets.connections += 1;
         port.open = Some(Box::new(OpenInterface::new(socket)));
         Ok(())
     }
@@ -153,17 +153,17 @@ impl Ports {
 
     /// Stops reading a port, or reads it again.
     pub(super) fn set_interface_stalled(&mut self, id: SubIndex, stalled: bool) -> io::Result<()> {
-        let Self { ports, streams, interfaces, .. } = self;
+        let Self { ports, sockets, interfaces, .. } = self;
         let Some((InterfacePort { open: Some(open) }, _)) = interface_port(ports, id) else {
             return Ok(());
         };
         if stalled {
             interfaces.shares.remove(id);
-            streams.epoll.remove(&open.socket);
+            sockets.epoll.remove(&open.socket);
             return Ok(());
         }
         interfaces.shares.wake(id);
-        streams.epoll.add(&open.socket, id.index() as u64)
+        sockets.epoll.add(&open.socket, id.index() as u64)
     }
 }
 

@@ -17,8 +17,8 @@ pub(super) const UPLINK: u32 = u32::MAX;
 pub(super) const WAKE_EVENT: u32 = u32::MAX - 1;
 /// Room in a full uplink, of io_uring only.
 pub(super) const UPLINK_WRITABLE: u32 = u32::MAX - 2;
-/// Stream ports, all together.
-pub(super) const STREAMS: u32 = u32::MAX - 3;
+/// Socket ports, all together.
+pub(super) const SOCKETS: u32 = u32::MAX - 3;
 
 /// The I/O backend for all TAPs of a worker.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) enum IoBackend {
         /// Boxed: it is many times the size of the other variant.
         uring: Box<Uring>,
         watches_uplink: bool,
-        watches_streams: bool,
+        watches_sockets: bool,
         watches_wake_event: bool,
     },
 }
@@ -58,7 +58,7 @@ impl IoBackend {
             return Ok(Self::Uring {
                 uring,
                 watches_uplink: false,
-                watches_streams: false,
+                watches_sockets: false,
                 watches_wake_event: false,
             });
         }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
 //! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
-//! | stream | `stream.rs`, `stream_ports.rs` | a program, by a Unix stream socket |
+//! | socket | `socket.rs`, `socket_ports.rs` | a program, by a Unix stream socket |
 //! | interface | `interface.rs`, `interface_ports.rs` | a program, by an interface of the kernel with a packet socket |
 //! | vhost-user | `vhost.rs`, `vhost_ports.rs` | a program, by rings in its memory |
 //!
@@ -18,9 +18,9 @@ mod io_backend;
 mod memory;
 mod rx;
 mod rx_shares;
+mod socket;
+mod socket_ports;
 mod stall;
-mod stream;
-mod stream_ports;
 mod tap;
 mod vhost;
 mod vhost_ports;
@@ -46,8 +46,8 @@ use interface_ports::InterfacePorts;
 use io_backend::IoBackend;
 use memory::MemoryPorts;
 use rx_shares::{RxShares, TURN_FRAMES};
-pub use stream::{PortClosed, StreamPort};
-use stream_ports::StreamPorts;
+pub use socket::{PortClosed, SocketPort};
+use socket_ports::SocketPorts;
 pub use vhost::{VhostPort, VhostQueues};
 use vhost_ports::VhostPorts;
 
@@ -59,7 +59,7 @@ pub enum PortLink {
     /// A link in memory.
     Memory(MemoryLink),
     /// A program, by a Unix stream socket.
-    Stream(StreamPort),
+    Socket(SocketPort),
     /// A TAP, or one of its queues.
     Tap(Arc<Tap>),
     /// A program, by rings in its memory.
@@ -99,7 +99,7 @@ pub(crate) struct Ports {
     wake_event: Arc<EventFd>,
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
-    streams: StreamPorts,
+    sockets: SocketPorts,
     interfaces: InterfacePorts,
     vhosts: VhostPorts,
     /// TAPs that are read in shares: all that are ready, or with io_uring those that are busy.
@@ -164,7 +164,7 @@ impl Ports {
     ) -> io::Result<Self> {
         let backend = IoBackend::new(io, pool, &wake_event)?;
         Ok(Self {
-            streams: StreamPorts::new(&backend)?,
+            sockets: SocketPorts::new(&backend)?,
             interfaces: InterfacePorts::default(),
             vhosts: VhostPorts::default(),
             backend,
@@ -196,7 +196,7 @@ impl Ports {
         match (&link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
             (PortLink::Interface(_), _) => self.interfaces.add(id),
-            (PortLink::Stream(_), _) => self.streams.add(id),
+            (PortLink::Socket(_), _) => self.sockets.add(id),
             (PortLink::Vhost(_), _) => self.vhosts.add(id),
             (PortLink::Tap(_) | PortLink::Writer(_), IoBackend::Plain { .. }) => {}
             (PortLink::Tap(tap) | PortLink::Writer(tap), IoBackend::Uring { uring, .. }) => {
@@ -288,10 +288,10 @@ impl Ports {
         match (&mut port.link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.remove(id, link),
             (PortLink::Interface(interface), _) => {
-                self.interfaces.remove(id, interface, port.stalled, &mut self.streams);
+                self.interfaces.remove(id, interface, port.stalled, &mut self.sockets);
             }
-            (PortLink::Stream(stream), _) => self.streams.remove(id, stream),
-            (PortLink::Vhost(vhost), _) => self.vhosts.remove(id, vhost, &mut self.streams),
+            (PortLink::Socket(socket), _) => self.sockets.remove(id, socket),
+            (PortLink::Vhost(vhost), _) => self.vhosts.remove(id, vhost, &mut self.sockets),
             (PortLink::Tap(tap), IoBackend::Plain { epoll, taps, .. }) => {
                 *taps -= usize::from(port.rx_enabled);
                 epoll.remove(&**tap);
@@ -325,7 +325,7 @@ impl Ports {
     ) -> io::Result<()> {
         let ports = &self.ports;
         let no_program =
-            self.streams.is_empty() && self.vhosts.is_empty() && self.interfaces.is_empty();
+            self.sockets.is_empty() && self.vhosts.is_empty() && self.interfaces.is_empty();
         let only_taps = self.memory.is_empty() && no_program;
         if let (IoBackend::Uring { uring, .. }, true) = (&mut self.backend, only_taps) {
             return uring.send(frames.len(), |number| {
@@ -352,7 +352,7 @@ impl Ports {
                     link.send(run.len(), frame, on_each_refused);
                 }
                 PortLink::Interface(_) => self.write_interface(run, stores, &mut on_refused),
-                PortLink::Stream(_) => self.queue_stream(run, stores, &mut on_refused),
+                PortLink::Socket(_) => self.queue_socket(run, stores, &mut on_refused),
                 PortLink::Vhost(_) => self.write_vhost(run, stores, &mut on_refused),
                 PortLink::Tap(tap) | PortLink::Writer(tap) => match &mut self.backend {
                     IoBackend::Plain { .. } => {
@@ -371,7 +371,7 @@ impl Ports {
                 },
             }
         }
-        self.flush_streams();
+        self.flush_sockets();
         self.publish_vhosts();
         match &mut self.backend {
             IoBackend::Plain { .. } => Ok(()),

@@ -7,7 +7,7 @@ use umacvlan_core::SubIndex;
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::uring::Completion;
 
-use super::io_backend::{IoBackend, STREAMS, UPLINK, UPLINK_WRITABLE, WAKE_EVENT};
+use super::io_backend::{IoBackend, SOCKETS, UPLINK, UPLINK_WRITABLE, WAKE_EVENT};
 use super::{Port, PortEvent, PortLink, Ports, ReadBatch, ReadEnd, slot, tap};
 use crate::frame_ref::FrameRef;
 
@@ -45,7 +45,7 @@ impl Ports {
                     count += 1;
                 }
                 // They are read after the TAPs.
-                _ if token == u64::from(STREAMS) => {}
+                _ if token == u64::from(SOCKETS) => {}
                 // Or it has a frame: of a full one that is tried then, too.
                 _ => *uplink_writable = true,
             }
@@ -72,7 +72,7 @@ impl Ports {
     ) -> io::Result<usize> {
         let Self { backend, ports, wake_event, buffer_budget, rx_shares, .. } = self;
         let Self { in_batch, to_arm, uplink_writable, .. } = self;
-        let IoBackend::Uring { uring, watches_uplink, watches_streams, watches_wake_event } =
+        let IoBackend::Uring { uring, watches_uplink, watches_sockets, watches_wake_event } =
             backend
         else {
             return Ok(0);
@@ -83,7 +83,7 @@ impl Ports {
             // The reads among them are limited by the buffers that the ring has.
             count += uring.completions(pool, usize::MAX, |pool, completion| match completion {
                 Completion::Ready { token: UPLINK } => *watches_uplink = false,
-                Completion::Ready { token: STREAMS } => *watches_streams = false,
+                Completion::Ready { token: SOCKETS } => *watches_sockets = false,
                 Completion::Ready { token: UPLINK_WRITABLE } => *uplink_writable = true,
                 Completion::Ready { .. } => {
                     wake_event.clear();
@@ -130,7 +130,7 @@ impl Ports {
     pub(crate) fn is_any_waiting(&self) -> bool {
         !self.rx_shares.is_empty()
             || self.memory.is_any_waiting()
-            || self.streams.is_any_waiting()
+            || self.sockets.is_any_waiting()
             || self.vhosts.is_any_waiting()
             || self.interfaces.is_any_waiting()
     }

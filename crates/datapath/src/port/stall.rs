@@ -18,10 +18,10 @@ impl Ports {
         let Some(Some(port)) = self.ports.get_mut(id.index()) else {
             return Ok(());
         };
-        if let PortLink::Stream(_) = &port.link
+        if let PortLink::Socket(_) = &port.link
             && std::mem::replace(&mut port.stalled, stalled) != stalled
         {
-            self.set_stream_stalled(id, stalled);
+            self.set_socket_stalled(id, stalled);
             return Ok(());
         }
         if let PortLink::Vhost(_) = &port.link

@@ -12,7 +12,7 @@ use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::vhost::{KickEvent, ReadFrame, Ring, RingError, WriteFrame};
 
-use super::stream::PortClosed;
+use super::socket::PortClosed;
 use crate::frame_ref::{FrameRef, StorageKind};
 
 const _: () = assert!(VNET_LEN + FRAME_MAX <= BUFFER_LEN, "a buffer holds the longest frame");

@@ -6,8 +6,8 @@ use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::BufferPool;
 
 use super::rx_shares::RxShares;
-use super::stream::PortClosed;
-use super::stream_ports::StreamPorts;
+use super::socket::PortClosed;
+use super::socket_ports::SocketPorts;
 use super::vhost::{Running, VhostPort, VhostQueues, VhostRead};
 use super::{Port, PortLink, Ports, Refusal, is_for_group};
 use crate::frame_ref::{FrameRef, FrameStores};
@@ -49,9 +49,9 @@ impl VhostPorts {
     }
 
     /// Removes a port with its rings.
-    pub(super) fn remove(&mut self, id: SubIndex, port: &mut VhostPort, streams: &mut StreamPorts) {
+    pub(super) fn remove(&mut self, id: SubIndex, port: &mut VhostPort, sockets: &mut SocketPorts) {
         self.ports -= 1;
-        self.end(id, port, streams);
+        self.end(id, port, sockets);
     }
 
     /// Ends the service of the rings of a port, without a report.
@@ -59,15 +59,15 @@ impl VhostPorts {
         &mut self,
         id: SubIndex,
         port: &mut VhostPort,
-        streams: &mut StreamPorts,
+        sockets: &mut SocketPorts,
     ) -> Option<Box<Running>> {
         let running = port.queues.take()?;
-        streams.connections -= 1;
+        sockets.connections -= 1;
         self.shares.remove(id);
         self.polled.retain(|&other| other != id);
         self.written.retain(|&other| other != id);
         if let Some(kick) = &running.queues.kick {
-            streams.epoll.remove(&**kick);
+            sockets.epoll.remove(&**kick);
         }
         Some(running)
     }
@@ -77,11 +77,11 @@ impl VhostPorts {
         &mut self,
         id: SubIndex,
         port: &mut VhostPort,
-        streams: &mut StreamPorts,
+        sockets: &mut SocketPorts,
         why: PortClosed,
     ) {
-        if let Some(running) = self.end(id, port, streams) {
-            streams.closed.push((id, running.queues.number, why));
+        if let Some(running) = self.end(id, port, sockets) {
+            sockets.closed.push((id, running.queues.number, why));
         }
     }
 
@@ -107,17 +107,17 @@ impl Ports {
     /// # Errors
     /// The kernel has no memory, or there is no such port.
     pub(crate) fn start_rings(&mut self, id: SubIndex, queues: VhostQueues) -> io::Result<()> {
-        let Self { ports, streams, vhosts, .. } = self;
+        let Self { ports, sockets, vhosts, .. } = self;
         let Some((port, stalled)) = vhost_port(ports, id) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        vhosts.end(id, port, streams);
+        vhosts.end(id, port, sockets);
         if let Some(kick) = &queues.kick {
-            streams.epoll.add_edge(&**kick, id.index() as u64)?;
+            sockets.epoll.add_edge(&**kick, id.index() as u64)?;
         }
         // Nothing is done with a kick about room: what does not fit is lost at once.
         queues.to_program.suppress_kicks();
-        streams.connections += 1;
+        sockets.connections += 1;
         let running = port.queues.insert(Box::new(Running::new(queues)));
         if !stalled {
             // What was sent before may have been kicked to somebody else.
@@ -128,9 +128,9 @@ impl Ports {
 
     /// Serves the rings of a port no longer. Returns their next available entries.
     pub(crate) fn stop_rings(&mut self, id: SubIndex) -> Option<[u16; 2]> {
-        let Self { ports, streams, vhosts, .. } = self;
+        let Self { ports, sockets, vhosts, .. } = self;
         let (port, _) = vhost_port(ports, id)?;
-        let VhostQueues { to_program, from_program, .. } = vhosts.end(id, port, streams)?.queues;
+        let VhostQueues { to_program, from_program, .. } = vhosts.end(id, port, sockets)?.queues;
         Some([to_program.next(), from_program.next()])
     }
 
@@ -141,7 +141,7 @@ impl Ports {
         pool: &mut BufferPool,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
     ) -> usize {
-        let Self { ports, streams, vhosts, .. } = self;
+        let Self { ports, sockets, vhosts, .. } = self;
         if vhosts.polled.is_empty() {
             return 0;
         }
@@ -167,7 +167,7 @@ impl Ports {
             count += read.frames;
             vhosts.shares.served(id, read.frames, read.bytes, read.more == Ok(true));
             if let Err(why) = read.more {
-                vhosts.close(id, port, streams, why);
+                vhosts.close(id, port, sockets, why);
             }
         }
         count
@@ -181,7 +181,7 @@ impl Ports {
         on_refused: &mut impl FnMut(Refusal),
     ) {
         let to = run[0].0;
-        let Self { ports, streams, vhosts, .. } = self;
+        let Self { ports, sockets, vhosts, .. } = self;
         let Some((port, _)) = vhost_port(ports, to) else {
             return;
         };
@@ -197,7 +197,7 @@ impl Ports {
                 let (lost, group) = (stored.counters(), is_for_group(bytes));
                 on_refused(Refusal { to, lost, group, reason });
                 if let Some(why) = closed {
-                    vhosts.close(to, port, streams, why);
+                    vhosts.close(to, port, sockets, why);
                 }
             }
         }
@@ -208,13 +208,13 @@ impl Ports {
 
     /// Hands over what this turn has written to rings, and tells each program once.
     pub(super) fn publish_vhosts(&mut self) {
-        let Self { ports, streams, vhosts, .. } = self;
+        let Self { ports, sockets, vhosts, .. } = self;
         while let Some(id) = vhosts.written.pop() {
             if let Some((port, _)) = vhost_port(ports, id)
                 && let Some(running) = &mut port.queues
                 && let Err(why) = running.publish()
             {
-                vhosts.close(id, port, streams, why);
+                vhosts.close(id, port, sockets, why);
             }
         }
     }

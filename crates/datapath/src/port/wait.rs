@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Ports;
-use super::io_backend::{IoBackend, STREAMS, UPLINK, WAKE_EVENT};
+use super::io_backend::{IoBackend, SOCKETS, UPLINK, WAKE_EVENT};
 use crate::uplink::Uplink;
 
 impl Ports {
@@ -41,15 +41,15 @@ impl Ports {
                 }
                 Ok(())
             }
-            IoBackend::Uring { uring, watches_uplink, watches_streams, watches_wake_event } => {
+            IoBackend::Uring { uring, watches_uplink, watches_sockets, watches_wake_event } => {
                 let uplink = socket.filter(|_| !*watches_uplink);
                 *watches_uplink |= uplink.is_some();
                 let has_watch = mem::replace(watches_wake_event, true);
                 let wake_event = Some(self.wake_event.as_fd()).filter(|_| !has_watch);
-                let streams = self.streams.wait_fd().filter(|_| !*watches_streams);
-                *watches_streams |= streams.is_some();
+                let sockets = self.sockets.wait_fd().filter(|_| !*watches_sockets);
+                *watches_sockets |= sockets.is_some();
                 let watched = uplink.map(|fd| (fd, UPLINK)).into_iter();
-                let watched = watched.chain(streams.map(|fd| (fd, STREAMS)));
+                let watched = watched.chain(sockets.map(|fd| (fd, SOCKETS)));
                 uring.wait(watched.chain(wake_event.map(|fd| (fd, WAKE_EVENT))), timeout)
             }
         }

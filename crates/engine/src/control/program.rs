@@ -26,7 +26,7 @@ use super::sub::{FarEnd, Seen, Sub};
 use super::vhost_session::Session;
 use crate::control::engine::{ProgramPlace, ProgramPort, SubId, SubOptions, random_mac};
 use crate::control::error::Error;
-use umacvlan_datapath::port::{InterfacePort, PortClosed, PortLink, StreamPort, VhostPort};
+use umacvlan_datapath::port::{InterfacePort, PortClosed, PortLink, SocketPort, VhostPort};
 
 /// The name of the first listener in the epoll; the number of the sub-interface is added.
 pub(super) const LISTENERS: u64 = 16;
@@ -148,7 +148,7 @@ impl Control {
         let switch = parent.switch;
         let port = match kind {
             ProgramKind::Dev | ProgramKind::Tap => PortLink::Interface(InterfacePort::default()),
-            ProgramKind::Stream => PortLink::Stream(StreamPort::default()),
+            ProgramKind::Stream => PortLink::Socket(SocketPort::default()),
             ProgramKind::VhostUser => PortLink::Vhost(VhostPort::default()),
         };
         let added = parent.workers.give([port], move |worker, port| {

@@ -1,4 +1,4 @@
-//! [`StreamPorts`]: which stream ports of a worker have something to read or room to write.
+//! [`SocketPorts`]: which socket ports of a worker have something to read or room to write.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,19 +10,19 @@ use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::port_listener::PortConnection;
 
-use super::io_backend::{IoBackend, STREAMS};
+use super::io_backend::{IoBackend, SOCKETS};
 use super::rx_shares::RxShares;
-use super::stream::{Connection, Interest, PortClosed, StreamPort, StreamRead};
+use super::socket::{Connection, Interest, PortClosed, SocketPort, SocketRead};
 use super::{Port, PortLink, Ports, Refusal, is_for_group};
 use crate::frame_ref::{FrameRef, FrameStores};
 
-/// The stream ports of one worker. Their connections have an epoll of their own, which is readable if
+/// The socket ports of one worker. Their connections have an epoll of their own, which is readable if
 /// one of them is ready, so a worker with io_uring waits for them as well. It is that of vhost-user
 /// ports, too, whose eventfds are in it, and of the sockets on interfaces of programs.
 #[derive(Debug)]
-pub(super) struct StreamPorts {
+pub(super) struct SocketPorts {
     pub(super) epoll: Epoll,
-    /// Stream ports.
+    /// Socket ports.
     ports: usize,
     /// Connections of all kinds.
     pub(super) connections: usize,
@@ -35,7 +35,7 @@ pub(super) struct StreamPorts {
     pub(super) closed: Vec<(SubIndex, u64, PortClosed)>,
 }
 
-impl StreamPorts {
+impl SocketPorts {
     /// No ports yet. The epoll is made now, because a worker that is confined cannot make one.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl StreamPorts {
     pub(super) fn new(backend: &IoBackend) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         if let IoBackend::Plain { epoll: outer, .. } = backend {
-            outer.add(&epoll, u64::from(STREAMS))?;
+            outer.add(&epoll, u64::from(SOCKETS))?;
         }
         Ok(Self {
             epoll,
@@ -56,7 +56,7 @@ impl StreamPorts {
         })
     }
 
-    /// True when there are no stream ports.
+    /// True when there are no socket ports.
     pub(super) const fn is_empty(&self) -> bool {
         self.ports == 0
     }
@@ -79,14 +79,14 @@ impl StreamPorts {
     }
 
     /// Removes a port.
-    pub(super) fn remove(&mut self, id: SubIndex, port: &mut StreamPort) {
+    pub(super) fn remove(&mut self, id: SubIndex, port: &mut SocketPort) {
         self.ports -= 1;
         self.end(id, port);
         self.closed.retain(|&(other, ..)| other != id);
     }
 
     /// Ends the connection of a port.
-    fn end(&mut self, id: SubIndex, port: &mut StreamPort) -> Option<Box<Connection>> {
+    fn end(&mut self, id: SubIndex, port: &mut SocketPort) -> Option<Box<Connection>> {
         let connection = port.connection.take()?;
         self.connections -= 1;
         self.shares.remove(id);
@@ -97,7 +97,7 @@ impl StreamPorts {
     }
 
     /// Ends the connection of a port, to be reported.
-    fn close(&mut self, id: SubIndex, port: &mut StreamPort, why: PortClosed) {
+    fn close(&mut self, id: SubIndex, port: &mut SocketPort, why: PortClosed) {
         if let Some(connection) = self.end(id, port) {
             self.closed.push((id, connection.number, why));
         }
@@ -127,7 +127,7 @@ impl StreamPorts {
     }
 
     /// As [`Self::watch`]; a connection that cannot be waited for ends.
-    fn watch_or_close(&mut self, id: SubIndex, port: &mut StreamPort, read: bool) {
+    fn watch_or_close(&mut self, id: SubIndex, port: &mut SocketPort, read: bool) {
         let Some(connection) = &mut port.connection else {
             return;
         };
@@ -138,7 +138,7 @@ impl StreamPorts {
 }
 
 impl Ports {
-    /// Gives a stream port its connection, in place of a former one.
+    /// Gives a socket port its connection, in place of a former one.
     ///
     /// # Errors
     /// The kernel has no memory, or there is no such port.
@@ -148,13 +148,13 @@ impl Ports {
         number: u64,
         socket: Arc<PortConnection>,
     ) -> io::Result<()> {
-        let Some((port, stalled)) = stream_port(&mut self.ports, id) else {
+        let Some((port, stalled)) = socket_port(&mut self.ports, id) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        self.streams.end(id, port);
+        self.sockets.end(id, port);
         let mut connection = Box::new(Connection::new(number, socket));
-        self.streams.watch(id, &mut connection, !stalled)?;
-        self.streams.connections += 1;
+        self.sockets.watch(id, &mut connection, !stalled)?;
+        self.sockets.connections += 1;
         port.connection = Some(connection);
         Ok(())
     }
@@ -166,63 +166,63 @@ impl Ports {
         pool: &mut BufferPool,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
     ) -> usize {
-        if self.streams.connections == 0 {
+        if self.sockets.connections == 0 {
             return 0;
         }
-        self.recv_streams(pool, on) + self.recv_interfaces(pool, on) + self.recv_vhosts(pool, on)
+        self.recv_sockets(pool, on) + self.recv_interfaces(pool, on) + self.recv_vhosts(pool, on)
     }
 
-    fn recv_streams(
+    fn recv_sockets(
         &mut self,
         pool: &mut BufferPool,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
     ) -> usize {
-        let Self { ports, streams, vhosts, interfaces, .. } = self;
-        let mut ready = std::mem::take(&mut streams.ready);
-        ready.extend(streams.epoll.wait(Some(Duration::ZERO)).into_iter().flatten());
+        let Self { ports, sockets, vhosts, interfaces, .. } = self;
+        let mut ready = std::mem::take(&mut sockets.ready);
+        ready.extend(sockets.epoll.wait(Some(Duration::ZERO)).into_iter().flatten());
         let mut count = ready.len();
         for token in ready.drain(..) {
             let Some(id) = usize::try_from(token).ok().and_then(SubIndex::from_index) else {
                 continue;
             };
-            if let Some((port, stalled)) = stream_port(ports, id) {
-                streams.serve_ready(id, port, stalled);
+            if let Some((port, stalled)) = socket_port(ports, id) {
+                sockets.serve_ready(id, port, stalled);
             } else if !interfaces.wake(ports, id) {
                 vhosts.kicked(ports, id);
             }
         }
-        streams.ready = ready;
-        if streams.shares.is_empty() {
+        sockets.ready = ready;
+        if sockets.shares.is_empty() {
             return count;
         }
-        streams.shares.begin_turn();
-        while let Some((id, budget)) = streams.shares.next() {
-            let Some((port, _)) = stream_port(ports, id) else {
-                streams.shares.served(id, 0, 0, false);
+        sockets.shares.begin_turn();
+        while let Some((id, budget)) = sockets.shares.next() {
+            let Some((port, _)) = socket_port(ports, id) else {
+                sockets.shares.served(id, 0, 0, false);
                 continue;
             };
             let read = match &mut port.connection {
                 Some(connection) => connection.read(id, pool, budget, on),
-                None => StreamRead { frames: 0, bytes: 0, more: Ok(false) },
+                None => SocketRead { frames: 0, bytes: 0, more: Ok(false) },
             };
             count += read.frames;
-            streams.shares.served(id, read.frames, read.bytes, read.more == Ok(true));
+            sockets.shares.served(id, read.frames, read.bytes, read.more == Ok(true));
             if let Err(why) = read.more {
-                streams.close(id, port, why);
+                sockets.close(id, port, why);
             }
         }
         count
     }
 
-    /// Queues a run of frames for one stream port. [`Ports::flush_streams`] sends them.
-    pub(super) fn queue_stream(
+    /// Queues a run of frames for one socket port. [`Ports::flush_sockets`] sends them.
+    pub(super) fn queue_socket(
         &mut self,
         run: &[(SubIndex, FrameRef)],
         stores: FrameStores<'_>,
         on_refused: &mut impl FnMut(Refusal),
     ) {
         let to = run[0].0;
-        let Some((port, _)) = stream_port(&mut self.ports, to) else {
+        let Some((port, _)) = socket_port(&mut self.ports, to) else {
             return;
         };
         for &(_, stored) in run {
@@ -240,58 +240,58 @@ impl Ports {
         if let Some(connection) = &mut port.connection
             && !std::mem::replace(&mut connection.queued, true)
         {
-            self.streams.queued.push(to);
+            self.sockets.queued.push(to);
         }
     }
 
-    /// Sends what this turn has queued for stream ports, each time with one call.
-    pub(super) fn flush_streams(&mut self) {
-        let Self { ports, streams, .. } = self;
-        let mut queued = std::mem::take(&mut streams.queued);
+    /// Sends what this turn has queued for socket ports, each time with one call.
+    pub(super) fn flush_sockets(&mut self) {
+        let Self { ports, sockets, .. } = self;
+        let mut queued = std::mem::take(&mut sockets.queued);
         for id in queued.drain(..) {
-            if let Some((port, stalled)) = stream_port(ports, id) {
+            if let Some((port, stalled)) = socket_port(ports, id) {
                 let Some(connection) = &mut port.connection else {
                     continue;
                 };
                 connection.queued = false;
                 match connection.flush() {
-                    Ok(()) => streams.watch_or_close(id, port, !stalled),
-                    Err(why) => streams.close(id, port, why),
+                    Ok(()) => sockets.watch_or_close(id, port, !stalled),
+                    Err(why) => sockets.close(id, port, why),
                 }
             }
         }
-        streams.queued = queued;
+        sockets.queued = queued;
     }
 
-    /// Stops reading a stream port, or reads it again.
-    pub(super) fn set_stream_stalled(&mut self, id: SubIndex, stalled: bool) {
-        let Self { ports, streams, .. } = self;
-        let Some((port, _)) = stream_port(ports, id) else {
+    /// Stops reading a socket port, or reads it again.
+    pub(super) fn set_socket_stalled(&mut self, id: SubIndex, stalled: bool) {
+        let Self { ports, sockets, .. } = self;
+        let Some((port, _)) = socket_port(ports, id) else {
             return;
         };
         match stalled {
-            true => streams.shares.remove(id),
+            true => sockets.shares.remove(id),
             // Frames that were received may wait.
-            false if port.connection.is_some() => streams.shares.wake(id),
+            false if port.connection.is_some() => sockets.shares.wake(id),
             false => {}
         }
-        streams.watch_or_close(id, port, !stalled);
+        sockets.watch_or_close(id, port, !stalled);
     }
 
     /// The connections that have ended since the last call, by their number, and why.
     pub(crate) fn take_closed(&mut self) -> impl Iterator<Item = (SubIndex, u64, PortClosed)> {
-        self.streams.closed.drain(..)
+        self.sockets.closed.drain(..)
     }
 
     /// True if connections have ended.
     pub(crate) fn has_closed(&self) -> bool {
-        !self.streams.closed.is_empty()
+        !self.sockets.closed.is_empty()
     }
 }
 
-impl StreamPorts {
+impl SocketPorts {
     /// Serves a connection that epoll has reported: sends what waits, and has it read.
-    fn serve_ready(&mut self, id: SubIndex, port: &mut StreamPort, stalled: bool) {
+    fn serve_ready(&mut self, id: SubIndex, port: &mut SocketPort, stalled: bool) {
         let Some(connection) = &mut port.connection else {
             return;
         };
@@ -307,10 +307,10 @@ impl StreamPorts {
     }
 }
 
-/// A stream port, and whether it is stalled.
-fn stream_port(ports: &mut [Option<Port>], id: SubIndex) -> Option<(&mut StreamPort, bool)> {
+/// A socket port, and whether it is stalled.
+fn socket_port(ports: &mut [Option<Port>], id: SubIndex) -> Option<(&mut SocketPort, bool)> {
     match ports.get_mut(id.index())? {
-        Some(Port { link: PortLink::Stream(port), stalled, .. }) => Some((port, *stalled)),
+        Some(Port { link: PortLink::Socket(port), stalled, .. }) => Some((port, *stalled)),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! [`StreamPort`]: a port whose far end is a program, connected by a Unix stream socket.
+//! [`SocketPort`]: a port whose far end is a program, connected by a Unix stream socket.
 //!
 //! Frames have no vnet header there ([`length_prefix`](umacvlan_core::length_prefix)): what the
 //! program gets is complete, and what it sends needs nothing done. The socket never blocks the
@@ -61,7 +61,7 @@ impl From<io::Error> for PortClosed {
 
 /// A port for one connection at a time; without one at first.
 #[derive(Debug, Default)]
-pub struct StreamPort {
+pub struct SocketPort {
     /// Boxed: a port without a program is as small as any.
     pub(super) connection: Option<Box<Connection>>,
 }
@@ -97,7 +97,7 @@ pub(super) struct Connection {
 }
 
 /// What one turn has read from a connection.
-pub(super) struct StreamRead {
+pub(super) struct SocketRead {
     pub(super) frames: usize,
     pub(super) bytes: usize,
     /// Whether there may be more, or why there will be none.
@@ -130,8 +130,8 @@ impl Connection {
         pool: &mut BufferPool,
         budget: usize,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
-    ) -> StreamRead {
-        let mut read = StreamRead { frames: 0, bytes: 0, more: Ok(true) };
+    ) -> SocketRead {
+        let mut read = SocketRead { frames: 0, bytes: 0, more: Ok(true) };
         // A frame that is taken out of the stream is forwarded in this turn.
         while read.frames < budget
             && let Some(buffer) = pool.acquire()
