@@ -12,7 +12,7 @@ use umacvlan_engine::engine::{
 use umacvlan_engine::error::Error;
 use umacvlan_engine::try_running_kernel;
 use umacvlan_sys::netns::Netns;
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_testkit::Scratch;
 
 use crate::model::{Change, Plan, State, SubState};

@@ -20,7 +20,7 @@ use umacvlan_engine::engine::{
     EngineOptions, Event, LinkAttribute, ParentOptions, ProgramPlace, ProgramPort, SubOptions,
 };
 use umacvlan_netlink::Link;
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_sys::tap::Tap;
 use umacvlan_testkit::vhost_user::{VERSION_1, VhostUser};
 use umacvlan_testkit::{Scratch, root_or_skip};

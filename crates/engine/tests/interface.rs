@@ -18,7 +18,7 @@ use umacvlan_engine::engine::{
 use umacvlan_engine::error::Error;
 use umacvlan_netlink::{BridgeOptions, Link, LinkFlags, set_sysctl};
 use umacvlan_sys::poll::{self, Interest};
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_sys::tap::Tap;
 use umacvlan_testkit::root_or_skip;
 

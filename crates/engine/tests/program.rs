@@ -14,7 +14,7 @@ use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{LinkAttribute, ProgramPlace, ProgramPort, SubOptions, SubStatus};
 use umacvlan_sys::message_socket::MessageSocket;
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
 
 use common::{Lab, PARENT, Place, frame, losses, mac, next, reaches, send, several, until};

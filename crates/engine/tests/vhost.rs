@@ -13,7 +13,7 @@ use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{ProgramPlace, ProgramPort, ProgramStatus, SubOptions};
 use umacvlan_sys::message_socket::MessageSocket;
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_testkit::vhost_user::{
     ENTRIES, EVENT_IDX, GUEST, MEMORY, MRG_RXBUF, USER, VERSION_1, VhostUser, memfd, memory_table,
     message, state,

@@ -31,6 +31,7 @@ pub mod packet;
 pub mod peer_groups;
 pub mod poll;
 pub mod port_listener;
+pub mod port_socket;
 pub mod process;
 pub mod raw_socket;
 pub mod rx_ring;

@@ -1,50 +1,20 @@
 //! [`PortListener`]: the Unix socket of a port, where the program at its far end connects.
 
-use std::fs::{self, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::close_aside::{CloseAside, CloseCount};
 use super::message_socket;
-
-/// `SO_PASSRIGHTS` of `asm-generic/socket.h`, since Linux 6.16: whether descriptors may be sent to a
-/// socket.
-const SO_PASSRIGHTS: libc::c_int = 83;
+use super::port_socket::{
+    BoundSocket, Descriptors, Program, SocketFile, SocketOwner, refuse_descriptors,
+};
 
 /// Connections that may wait while another one is served.
 const BACKLOG: libc::c_int = 1;
-
-/// Who may connect to the socket of a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocketOwner {
-    /// The user id of its file; `None` for this process's.
-    pub user: Option<u32>,
-    /// The group id of its file, whose members may connect; `None` if no group may.
-    pub group: Option<u32>,
-}
-
-/// The process at the other end of a connection, when it connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// Its process id, as seen from here; 0 if it is not visible from here.
-    pub pid: u32,
-    /// Its effective user id.
-    pub uid: u32,
-}
-
-/// What becomes of descriptors that a program sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Descriptors {
-    /// They are received, by whoever takes the socket over.
-    Expected,
-    /// The kernel refuses to send them, with `EPERM`, or, before Linux 6.16, whoever reads the socket does.
-    Refused,
-}
 
 /// A connection, which never blocks. To close it may: its owner does so
 /// [aside](CloseAside).
@@ -137,9 +107,7 @@ pub struct PortListener {
     socket: CloseAside<Socket>,
     /// True if the kernel lets no descriptor pass to it.
     guarded: bool,
-    path: PathBuf,
-    /// Device and inode of its file: another one with the same name is not removed.
-    file: (u64, u64),
+    file: SocketFile,
 }
 
 impl PortListener {
@@ -149,35 +117,15 @@ impl PortListener {
     /// `AddrInUse` if another process listens there, `AlreadyExists` if the file is not a socket; or the
     /// error of a system call.
     pub fn bind(path: &Path, owner: SocketOwner, descriptors: Descriptors) -> io::Result<Self> {
-        remove_stale(path)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        // Its connections have this from it.
-        let guarded = descriptors == Descriptors::Refused && refuse_descriptors(&socket).is_ok();
-        // The mode of the file that bind makes: nobody else can connect before it has its owner.
-        // SAFETY: fchmod takes no pointers, and the descriptor is open.
-        super::checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) })?;
-        socket.bind(&SockAddr::unix(path)?)?;
-        let made = fs::symlink_metadata(path)?;
-        let listener = Self {
-            socket: CloseAside::new(socket, &CloseCount::default()),
-            guarded,
-            path: path.to_owned(),
-            file: (made.dev(), made.ino()),
-        };
-        let mode = if owner.group.is_some() { 0o660 } else { 0o600 };
-        // First, because the file may belong to another user afterwards.
-        fs::set_permissions(path, Permissions::from_mode(mode))?;
-        if owner.user.is_some() || owner.group.is_some() {
-            chown(path, owner.user, owner.group)?;
-        }
-        listener.socket.listen(BACKLOG)?;
-        Ok(listener)
+        let bound = BoundSocket::bind(path, Type::STREAM, owner, descriptors)?;
+        let BoundSocket { socket, guarded, file } = bound;
+        socket.listen(BACKLOG)?;
+        Ok(Self { socket: CloseAside::new(socket, &CloseCount::default()), guarded, file })
     }
 
     /// The path of the socket.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The next connection, non-blocking, and who has made it; `None` if nobody waits.
@@ -208,32 +156,6 @@ impl AsFd for PortListener {
     }
 }
 
-impl Drop for PortListener {
-    fn drop(&mut self) {
-        let is_own = |now: fs::Metadata| (now.dev(), now.ino()) == self.file;
-        if fs::symlink_metadata(&self.path).is_ok_and(is_own) {
-            // If this fails, the next one replaces the file.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Has the kernel refuse to send descriptors to a socket.
-fn refuse_descriptors(socket: &Socket) -> io::Result<()> {
-    let no: libc::c_int = 0;
-    // SAFETY: SO_PASSRIGHTS reads one int, of which it is given the size.
-    super::checked(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw const no).cast(),
-            super::size::<libc::c_int>(),
-        )
-    })
-    .map(drop)
-}
-
 /// The process that has connected (`SO_PEERCRED`).
 fn program_of(socket: &Socket) -> io::Result<Program> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -251,26 +173,11 @@ fn program_of(socket: &Socket) -> io::Result<Program> {
     Ok(Program { pid: u32::try_from(peer.pid).unwrap_or(0), uid: peer.uid })
 }
 
-/// Removes the socket of a process that has ended.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-        Ok(file) if file.file_type().is_socket() => {}
-        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-    }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // The backlog of one that listens may be full.
-    probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(io::ErrorKind::AddrInUse.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::UnixStream;
 
     use umacvlan_testkit::Scratch;

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use umacvlan_core::MacAddr;
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 
-use super::port_listener::SocketOwner;
+use super::port_socket::SocketOwner;
 
 /// The device that creates TAPs.
 pub const TUN_DEVICE: &str = "/dev/net/tun";

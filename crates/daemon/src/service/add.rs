@@ -8,7 +8,7 @@ use umacvlan_core::options::ProgramKind;
 use umacvlan_engine::engine::{FormerInterface, ProgramPlace, ProgramPort, SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 
 use super::dhcp::check_dhcp;
 use super::last_events::{Kind, LastEvents};

@@ -99,7 +99,7 @@ mod tests {
     use umacvlan_core::rules::RuleWord;
     use umacvlan_core::{MacAddr, Mode, SwitchError};
     use umacvlan_engine::engine::{ProgramPlace, ProgramPort};
-    use umacvlan_sys::port_listener::{Program, SocketOwner};
+    use umacvlan_sys::port_socket::{Program, SocketOwner};
 
     use super::*;
     use crate::fixtures::sub_status;

@@ -15,7 +15,8 @@ use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
 use umacvlan_sys::close_aside::CloseAside;
-use umacvlan_sys::port_listener::{PortConnection, PortListener, Program};
+use umacvlan_sys::port_listener::{PortConnection, PortListener};
+use umacvlan_sys::port_socket::Program;
 
 use super::Control;
 use super::create::{agree, check_unicast};

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use umacvlan_core::options::ProgramKind;
 use umacvlan_sys::close_aside::{CloseAside, CloseCount};
-use umacvlan_sys::port_listener::{Descriptors, PortConnection, PortListener, Program};
+use umacvlan_sys::port_listener::{PortConnection, PortListener};
+use umacvlan_sys::port_socket::{Descriptors, Program};
 
 use super::program_interface::ProgramInterface;
 use super::vhost_session::Session;

@@ -8,7 +8,7 @@ use umacvlan_core::options::{Backend, PortKind, ProgramKind};
 use umacvlan_core::rules::Rules;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::{Netns, NetnsId};
-use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_sys::tap::Tap;
 
 use super::NeighbourStatus;

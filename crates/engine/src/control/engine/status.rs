@@ -15,7 +15,7 @@ use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
-use umacvlan_sys::port_listener::Program;
+use umacvlan_sys::port_socket::Program;
 
 use super::{KnownParent, ProgramPort, SubId};
 use umacvlan_datapath::worker::{Snapshot, WorkerConfig};
