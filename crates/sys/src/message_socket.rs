@@ -39,7 +39,7 @@ pub struct Peer {
 /// The control data of a message: one header, followed by descriptors. Without padding between them
 /// this is the layout of `CMSG_DATA` (cmsg(3)).
 #[repr(C)]
-struct Control {
+pub(crate) struct Control {
     header: libc::cmsghdr,
     descriptors: [RawFd; DESCRIPTORS_MAX],
 }
@@ -192,14 +192,15 @@ impl AsFd for MessageSocket {
 }
 
 impl Control {
-    const fn empty() -> Self {
+    /// Room for all of them.
+    pub(crate) const fn empty() -> Self {
         // SAFETY: all-zero is a valid cmsghdr.
         let header = unsafe { std::mem::zeroed() };
         Self { header, descriptors: [-1; DESCRIPTORS_MAX] }
     }
 
     /// The descriptors that recvmsg has installed; a header that it has not written has length 0.
-    fn take(self) -> Vec<OwnedFd> {
+    pub(crate) fn take(self) -> Vec<OwnedFd> {
         let Self { header, descriptors } = self;
         let rights = (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
         // The type is that of the platform.

@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::OnceLock;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::close_aside::{CloseAside, CloseCount};
 use super::message_socket;
 use super::port_socket::{
-    BoundSocket, Descriptors, Program, SocketFile, SocketOwner, refuse_descriptors,
+    BoundSocket, Descriptors, Program, RefusedDescriptors, SocketFile, SocketOwner,
+    refuse_descriptors,
 };
 
 /// Connections that may wait while another one is served.
@@ -23,8 +23,7 @@ pub struct PortConnection {
     socket: Socket,
     /// True if the kernel lets no descriptor pass.
     guarded: bool,
-    /// Descriptors that came before all the same.
-    refused: OnceLock<Vec<OwnedFd>>,
+    refused: RefusedDescriptors,
 }
 
 impl PortConnection {
@@ -40,7 +39,7 @@ impl PortConnection {
         let guarded = descriptors == Descriptors::Refused && refuse_descriptors(&socket).is_ok();
         socket.connect(&SockAddr::unix(path)?)?;
         let program = program_of(&socket)?;
-        Ok((Self { socket, guarded, refused: OnceLock::new() }, program))
+        Ok((Self { socket, guarded, refused: RefusedDescriptors::default() }, program))
     }
 
     /// Receives what has arrived, at most as much as the buffer holds; 0 bytes at its end.
@@ -60,20 +59,15 @@ impl PortConnection {
     /// As [`PortConnection::recv`], where the kernel lets descriptors pass. Without room for them it would
     /// close them on this thread.
     fn recv_alone(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        let refusal = || io::Error::from_raw_os_error(libc::EPERM);
-        if self.refused.get().is_some() {
-            return Err(refusal());
+        if self.refused.is_any() {
+            return Err(RefusedDescriptors::error());
         }
         let mut descriptors = Vec::new();
         let received = message_socket::receive(self.as_fd(), bytes, &mut descriptors);
-        if descriptors.is_empty() {
-            return received;
+        match descriptors.is_empty() {
+            true => received,
+            false => Err(self.refused.keep(descriptors)),
         }
-        // It is empty: nothing was refused so far, or by another thread.
-        if let Err(second) = self.refused.set(descriptors) {
-            std::mem::forget(second);
-        }
-        Err(refusal())
     }
 
     /// Sends as many of the bytes as the socket has room for, and returns how many.
@@ -137,7 +131,7 @@ impl PortListener {
             Ok((socket, _)) => {
                 socket.set_nonblocking(true)?;
                 let program = program_of(&socket)?;
-                let (guarded, refused) = (self.guarded, OnceLock::new());
+                let (guarded, refused) = (self.guarded, RefusedDescriptors::default());
                 Ok(Some((PortConnection { socket, guarded, refused }, program)))
             }
             Err(error) => match error.kind() {

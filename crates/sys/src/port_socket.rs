@@ -2,9 +2,10 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -37,6 +38,31 @@ pub enum Descriptors {
     Expected,
     /// The kernel refuses to send them, with `EPERM`, or, before Linux 6.16, whoever reads the socket does.
     Refused,
+}
+
+/// Descriptors that came although they are refused. They are closed with their socket, and not by the
+/// thread that receives: that may take any time.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedDescriptors(OnceLock<Vec<OwnedFd>>);
+
+impl RefusedDescriptors {
+    pub(crate) fn is_any(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Keeps the descriptors, and returns the error of whoever has received them.
+    pub(crate) fn keep(&self, descriptors: Vec<OwnedFd>) -> io::Error {
+        // It is empty: nothing was refused so far, or by another thread.
+        if let Err(second) = self.0.set(descriptors) {
+            std::mem::forget(second);
+        }
+        Self::error()
+    }
+
+    /// The error of a socket that has some.
+    pub(crate) fn error() -> io::Error {
+        io::Error::from_raw_os_error(libc::EPERM)
+    }
 }
 
 /// The file of a bound socket, which is removed when this is dropped.
@@ -90,6 +116,10 @@ impl BoundSocket {
         socket.set_nonblocking(true)?;
         // Its connections have this from it.
         let guarded = descriptors == Descriptors::Refused && refuse_descriptors(&socket).is_ok();
+        if kind == Type::DGRAM {
+            // Before anybody can send.
+            socket.set_passcred(true)?;
+        }
         // The mode of the file that bind makes: nobody else can connect before it has its owner.
         // SAFETY: fchmod takes no pointers, and the descriptor is open.
         super::checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) })?;

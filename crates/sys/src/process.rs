@@ -112,12 +112,38 @@ pub fn kill_with_thread(command: &mut Command) {
     unsafe { command.pre_exec(bind) };
 }
 
+/// A descriptor that is readable once the process with this number has ended (`pidfd_open(2)`).
+///
+/// # Errors
+/// `ESRCH` if there is no such process, `EINVAL` for 0.
+pub fn end_of_process(pid: u32) -> io::Result<OwnedFd> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: pidfd_open takes numbers and no memory.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let number = super::checked(libc::c_int::try_from(opened).unwrap_or(-1))?;
+    // SAFETY: pidfd_open has just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn the_end_of_a_process_is_seen() {
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let end = end_of_process(child.id()).unwrap();
+        let mut epoll = crate::epoll::Epoll::new().unwrap();
+        epoll.add(&end, 7).unwrap();
+        assert_eq!(epoll.wait(Some(Duration::ZERO)).unwrap().count(), 0);
+        drop(child.stdin.take());
+        assert_eq!(epoll.wait(Some(umacvlan_testkit::LIMIT)).unwrap().count(), 1);
+        child.wait().unwrap();
+        assert_eq!(end_of_process(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
 
     #[test]
     fn a_process_is_killed_with_the_thread_that_spawned_it() {

@@ -85,6 +85,18 @@ impl TxBatch {
         next
     }
 
+    /// Sends the first of these frames with one system call, at most [`TX_BATCH`], and returns how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the socket has no room; or another error for the first frame.
+    pub fn send_first(&mut self, fd: BorrowedFd<'_>, frames: &[&[u8]]) -> io::Result<usize> {
+        let batch = frames.len().min(TX_BATCH);
+        for (at, frame) in frames.iter().take(batch).enumerate() {
+            self.lay_out(at, (*frame).into());
+        }
+        self.send_batch(fd, batch)
+    }
+
     /// Fills the message of a frame. Inserted tags and another source are in a copy of the first bytes, so
     /// the frame itself is not modified.
     #[inline]
