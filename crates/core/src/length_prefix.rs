@@ -73,7 +73,7 @@ impl FrameReader {
     }
 }
 
-/// Puts frames into a stream.
+/// Puts frames into a stream, or keeps them in order until a socket for datagrams has room.
 #[derive(Debug)]
 pub struct FrameWriter {
     bytes: Box<[u8]>,
@@ -113,6 +113,24 @@ impl FrameWriter {
     /// What is to be sent next.
     pub fn waiting(&self) -> &[u8] {
         &self.bytes[self.waiting.clone()]
+    }
+
+    /// The frames that wait, if whole frames were sent so far.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.waiting();
+        std::iter::from_fn(move || {
+            let (prefix, behind) = rest.split_first_chunk::<PREFIX_LEN>()?;
+            let len = usize::try_from(u32::from_be_bytes(*prefix)).ok()?;
+            let (frame, behind) = behind.split_at_checked(len)?;
+            rest = behind;
+            Some(frame)
+        })
+    }
+
+    /// Notes that the first `count` frames that waited have been sent.
+    pub fn sent_frames(&mut self, count: usize) {
+        let len = self.frames().take(count).map(|frame| PREFIX_LEN + frame.len()).sum();
+        self.sent(len);
     }
 
     /// Notes that the first `len` bytes that waited have been sent.
@@ -189,6 +207,18 @@ mod tests {
                 prop_assert!(frames.iter().all(|frame| (1..=FRAME_MAX).contains(&frame.len())));
             }
         }
+    }
+
+    #[test]
+    fn frames_that_wait_are_sent_one_by_one() {
+        let mut writer = FrameWriter::default();
+        let frames = [&b"one"[..], b"a longer one", b"3"];
+        assert!(frames.into_iter().all(|frame| writer.push(frame)));
+        assert!(writer.frames().eq(frames));
+        writer.sent_frames(1);
+        assert!(writer.frames().eq(frames.into_iter().skip(1)));
+        writer.sent_frames(9);
+        assert!(writer.waiting().is_empty() && writer.frames().next().is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
 //! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
-//! | socket | `socket.rs`, `socket_ports.rs` | a program, by a Unix stream socket |
+//! | socket | `socket.rs`, `socket_ports.rs`, `stream.rs`, `datagrams.rs` | a program, by a Unix socket |
 //! | interface | `interface.rs`, `interface_ports.rs` | a program, by an interface of the kernel with a packet socket |
 //! | vhost-user | `vhost.rs`, `vhost_ports.rs` | a program, by rings in its memory |
 //!
@@ -12,6 +12,7 @@
 //! once a batch; switches, counters and drop reasons do not know it.
 
 mod buffer_budget;
+mod datagrams;
 mod interface;
 mod interface_ports;
 mod io_backend;
@@ -21,6 +22,7 @@ mod rx_shares;
 mod socket;
 mod socket_ports;
 mod stall;
+mod stream;
 mod tap;
 mod vhost;
 mod vhost_ports;
@@ -46,7 +48,7 @@ use interface_ports::InterfacePorts;
 use io_backend::IoBackend;
 use memory::MemoryPorts;
 use rx_shares::{RxShares, TURN_FRAMES};
-pub use socket::{PortClosed, SocketPort};
+pub use socket::{PortClosed, ProgramSocket, SocketPort};
 use socket_ports::SocketPorts;
 pub use vhost::{VhostPort, VhostQueues};
 use vhost_ports::VhostPorts;
@@ -58,7 +60,7 @@ pub enum PortLink {
     Interface(InterfacePort),
     /// A link in memory.
     Memory(MemoryLink),
-    /// A program, by a Unix stream socket.
+    /// A program, by a Unix socket.
     Socket(SocketPort),
     /// A TAP, or one of its queues.
     Tap(Arc<Tap>),

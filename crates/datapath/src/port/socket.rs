@@ -1,24 +1,26 @@
-//! [`SocketPort`]: a port whose far end is a program, connected by a Unix stream socket.
+//! [`SocketPort`]: a port whose far end is a program, connected by a Unix socket: a
+//! [stream](super::stream) or [datagrams](super::datagrams).
 //!
-//! Frames have no vnet header there ([`length_prefix`](umacvlan_core::length_prefix)): what the
-//! program gets is complete, and what it sends needs nothing done. The socket never blocks the
-//! worker. Frames that a slow program does not take wait in a buffer of fixed size, and then are lost
+//! Frames have no vnet header there: what the program gets is complete, and what it sends needs nothing
+//! done. The socket never blocks the worker. Frames that a slow program does not take wait in a buffer of fixed size, and then are lost
 //! as at any full queue.
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use umacvlan_core::length_prefix::{FRAME_MAX, FrameReader, FrameWriter, InvalidLength};
+use umacvlan_core::length_prefix::{FrameWriter, InvalidLength};
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{DropReason, SubIndex};
-use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
+use umacvlan_sys::buffer_pool::BufferPool;
+use umacvlan_sys::port_datagrams::PortDatagrams;
 use umacvlan_sys::port_listener::PortConnection;
 use umacvlan_sys::vhost::RingError;
 
+use super::datagrams::Datagrams;
+use super::stream::Stream;
 use crate::frame_ref::{FrameRef, StorageKind};
-
-const _: () = assert!(VNET_LEN + FRAME_MAX <= BUFFER_LEN, "a buffer holds the longest frame");
 
 /// Why a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +55,21 @@ impl fmt::Display for PortClosed {
 impl From<io::Error> for PortClosed {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::EPIPE | libc::ECONNRESET) => Self::ByProgram,
+            Some(libc::EPIPE | libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOTCONN) => {
+                Self::ByProgram
+            }
             errno => Self::Failed(errno.unwrap_or(libc::EIO)),
         }
     }
+}
+
+/// The socket by which a program is connected.
+#[derive(Clone, Debug)]
+pub enum ProgramSocket {
+    /// One for datagrams, of which each is a frame.
+    Datagrams(Arc<PortDatagrams>),
+    /// A stream, in which each frame is behind its length.
+    Stream(Arc<PortConnection>),
 }
 
 /// A port for one connection at a time; without one at first.
@@ -84,16 +97,21 @@ impl Interest {
 pub(super) struct Connection {
     /// Tells it from others of the same port.
     pub(super) number: u64,
-    /// Shared with its owner, who closes it.
-    pub(super) socket: Arc<PortConnection>,
+    transport: Transport,
     /// What the epoll waits for.
     pub(super) watched: Interest,
-    reader: FrameReader,
     writer: FrameWriter,
     /// True while it has frames that this turn has queued.
     pub(super) queued: bool,
     /// True from a write that the socket did not take whole until it has room again.
     blocked: bool,
+}
+
+/// How frames pass through the socket, which is shared with its owner, who closes it.
+#[derive(Debug)]
+enum Transport {
+    Datagrams(Datagrams),
+    Stream(Stream),
 }
 
 /// What one turn has read from a connection.
@@ -104,13 +122,37 @@ pub(super) struct SocketRead {
     pub(super) more: Result<bool, PortClosed>,
 }
 
+impl SocketRead {
+    /// Nothing so far.
+    pub(super) const NONE: Self = Self { frames: 0, bytes: 0, more: Ok(true) };
+
+    /// Hands a frame to `on` that was read into a buffer behind room for an empty vnet header.
+    pub(super) fn hand(
+        &mut self,
+        id: SubIndex,
+        pool: &mut BufferPool,
+        (buffer, frame_len): (u16, usize),
+        on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
+    ) {
+        let len = VNET_LEN + frame_len;
+        let unit = pool.bytes_mut(buffer, 0, len);
+        unit[..VNET_LEN].fill(0);
+        on(id, FrameRef::new(StorageKind::Pool { buffer }, 0, len), unit);
+        self.frames += 1;
+        self.bytes += len;
+    }
+}
+
 impl Connection {
-    pub(super) fn new(number: u64, socket: Arc<PortConnection>) -> Self {
+    pub(super) fn new(number: u64, socket: ProgramSocket) -> Self {
+        let transport = match socket {
+            ProgramSocket::Datagrams(socket) => Transport::Datagrams(Datagrams::new(socket)),
+            ProgramSocket::Stream(socket) => Transport::Stream(Stream::new(socket)),
+        };
         Self {
             number,
-            socket,
+            transport,
             watched: Interest::default(),
-            reader: FrameReader::default(),
             writer: FrameWriter::default(),
             queued: false,
             blocked: false,
@@ -131,52 +173,22 @@ impl Connection {
         budget: usize,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
     ) -> SocketRead {
-        let mut read = SocketRead { frames: 0, bytes: 0, more: Ok(true) };
-        // A frame that is taken out of the stream is forwarded in this turn.
-        while read.frames < budget
-            && let Some(buffer) = pool.acquire()
-        {
-            match self.reader.take() {
-                Ok(Some(frame)) => {
-                    let len = VNET_LEN + frame.len();
-                    let unit = pool.bytes_mut(buffer, 0, len);
-                    unit[..VNET_LEN].fill(0);
-                    unit[VNET_LEN..].copy_from_slice(frame);
-                    on(id, FrameRef::new(StorageKind::Pool { buffer }, 0, len), unit);
-                    read.frames += 1;
-                    read.bytes += len;
-                    continue;
-                }
-                Ok(None) => read.more = self.receive(),
-                Err(length) => read.more = Err(PortClosed::InvalidLength(length)),
-            }
-            pool.release_last();
-            if read.more != Ok(true) {
-                break;
-            }
-        }
-        read
-    }
-
-    /// Receives what has arrived; false if that is nothing.
-    fn receive(&mut self) -> Result<bool, PortClosed> {
-        match self.socket.recv(self.reader.room()) {
-            Ok(0) => Err(PortClosed::ByProgram),
-            Ok(len) => {
-                self.reader.received(len);
-                Ok(true)
-            }
-            Err(error) if is_for_now(&error) => Ok(false),
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(PortClosed::Descriptors),
-            Err(error) => Err(error.into()),
+        match &mut self.transport {
+            Transport::Datagrams(datagrams) => datagrams.read(id, pool, budget, on),
+            Transport::Stream(stream) => stream.read(id, pool, budget, on),
         }
     }
 
     /// Queues a frame behind its vnet header.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// There is no room for it, or the program is not known well enough to get it.
     pub(super) fn queue(&mut self, unit: &[u8]) -> Result<(), DropReason> {
+        if let Transport::Datagrams(datagrams) = &self.transport
+            && !datagrams.is_proven()
+        {
+            return Err(DropReason::Down);
+        }
         let frame = unit.get(VNET_LEN..).unwrap_or_default();
         match self.writer.push(frame) {
             true => Ok(()),
@@ -192,12 +204,14 @@ impl Connection {
         if self.blocked || self.writer.waiting().is_empty() {
             return Ok(());
         }
-        match self.socket.send(self.writer.waiting()) {
-            Ok(len) => self.writer.sent(len),
-            Err(error) if is_for_now(&error) => {}
-            Err(error) => return Err(error.into()),
+        let sent = match &mut self.transport {
+            Transport::Datagrams(datagrams) => datagrams.send(&mut self.writer),
+            Transport::Stream(stream) => stream.send(&mut self.writer),
+        };
+        match sent {
+            Err(error) if !is_for_now(&error) => return Err(error.into()),
+            _ => self.blocked = !self.writer.waiting().is_empty(),
         }
-        self.blocked = !self.writer.waiting().is_empty();
         Ok(())
     }
 
@@ -208,6 +222,24 @@ impl Connection {
     pub(super) fn resume_tx(&mut self) -> Result<(), PortClosed> {
         self.blocked = false;
         self.flush()
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.transport {
+            Transport::Datagrams(datagrams) => datagrams.as_fd(),
+            Transport::Stream(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// What an error of a read means: nothing more for now, or the end of the connection.
+pub(super) fn read_error(error: io::Error) -> Result<bool, PortClosed> {
+    match error.raw_os_error() {
+        _ if is_for_now(&error) => Ok(false),
+        Some(libc::EPERM) => Err(PortClosed::Descriptors),
+        _ => Err(error.into()),
     }
 }
 

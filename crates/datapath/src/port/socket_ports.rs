@@ -2,17 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::epoll::Epoll;
-use umacvlan_sys::port_listener::PortConnection;
 
 use super::io_backend::{IoBackend, SOCKETS};
 use super::rx_shares::RxShares;
-use super::socket::{Connection, Interest, PortClosed, SocketPort, SocketRead};
+use super::socket::{Connection, Interest, PortClosed, ProgramSocket, SocketPort, SocketRead};
 use super::{Port, PortLink, Ports, Refusal, is_for_group};
 use crate::frame_ref::{FrameRef, FrameStores};
 
@@ -91,7 +89,7 @@ impl SocketPorts {
         self.connections -= 1;
         self.shares.remove(id);
         if !connection.watched.is_none() {
-            self.epoll.remove(&*connection.socket);
+            self.epoll.remove(&*connection);
         }
         Some(connection)
     }
@@ -109,8 +107,8 @@ impl SocketPorts {
         if wanted == connection.watched {
             return Ok(());
         }
-        let (socket, token) = (&*connection.socket, id.index() as u64);
         let before = std::mem::replace(&mut connection.watched, wanted);
+        let (socket, token) = (&*connection, id.index() as u64);
         if wanted.is_none() {
             self.epoll.remove(socket);
             return Ok(());
@@ -146,7 +144,7 @@ impl Ports {
         &mut self,
         id: SubIndex,
         number: u64,
-        socket: Arc<PortConnection>,
+        socket: ProgramSocket,
     ) -> io::Result<()> {
         let Some((port, stalled)) = socket_port(&mut self.ports, id) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -157,6 +155,13 @@ impl Ports {
         self.sockets.connections += 1;
         port.connection = Some(connection);
         Ok(())
+    }
+
+    /// Takes the connection of a socket port away, if it has one.
+    pub(crate) fn disconnect(&mut self, id: SubIndex) {
+        if let Some((port, _)) = socket_port(&mut self.ports, id) {
+            self.sockets.end(id, port);
+        }
     }
 
     /// Hands the frames that programs have sent to `on`, of each port its share, and returns how many
@@ -203,7 +208,7 @@ impl Ports {
             };
             let read = match &mut port.connection {
                 Some(connection) => connection.read(id, pool, budget, on),
-                None => SocketRead { frames: 0, bytes: 0, more: Ok(false) },
+                None => SocketRead { more: Ok(false), ..SocketRead::NONE },
             };
             count += read.frames;
             sockets.shares.served(id, read.frames, read.bytes, read.more == Ok(true));

@@ -10,13 +10,12 @@ use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath, WorkerStats};
 use umacvlan_sys::packet::PacketSocket;
-use umacvlan_sys::port_listener::PortConnection;
 use umacvlan_sys::syscall_count;
 use umacvlan_sys::tap::Tap;
 
 use super::{Remains, Worker};
 use crate::forwarder::Forwarder;
-use crate::port::{PortLink, VhostQueues};
+use crate::port::{PortLink, ProgramSocket, VhostQueues};
 use crate::switches::{SwitchId, VlanSwitch};
 use crate::uplink::Uplink;
 
@@ -133,13 +132,13 @@ impl Worker {
     ///
     /// # Errors
     /// The kernel has no memory, or the port is not one for a program.
-    pub fn connect(
-        &mut self,
-        sub: SubIndex,
-        number: u64,
-        connection: Arc<PortConnection>,
-    ) -> io::Result<()> {
-        self.ports.connect(sub, number, connection)
+    pub fn connect(&mut self, sub: SubIndex, number: u64, socket: ProgramSocket) -> io::Result<()> {
+        self.ports.connect(sub, number, socket)
+    }
+
+    /// Takes the connection of the port of a program away, if it has one: nobody is told.
+    pub fn disconnect(&mut self, sub: SubIndex) {
+        self.ports.disconnect(sub);
     }
 
     /// Gives the port of a program the socket on its interface, whose kernel accepts frames in this form;

@@ -10,6 +10,8 @@ pub const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_write,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
+    // Datagrams of programs.
+    libc::SYS_recvmmsg,
     libc::SYS_io_uring_enter,
     libc::SYS_sendmmsg,
     // Wake-ups of an AF_XDP socket to send; those to receive are `recvfrom`.

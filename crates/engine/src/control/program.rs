@@ -27,7 +27,9 @@ use super::sub::{FarEnd, Seen, Sub};
 use super::vhost_session::Session;
 use crate::control::engine::{ProgramPlace, ProgramPort, SubId, SubOptions, random_mac};
 use crate::control::error::Error;
-use umacvlan_datapath::port::{InterfacePort, PortClosed, PortLink, SocketPort, VhostPort};
+use umacvlan_datapath::port::{
+    InterfacePort, PortClosed, PortLink, ProgramSocket, SocketPort, VhostPort,
+};
 
 /// The name of the first listener in the epoll; the number of the sub-interface is added.
 pub(super) const LISTENERS: u64 = 16;
@@ -234,7 +236,7 @@ impl Control {
             let connection = CloseAside::new(Arc::new(connection), &end.closing);
             let given =
                 parent.workers.give([Arc::clone(&connection)], move |worker, connection| {
-                    worker.connect(index, number, connection)
+                    worker.connect(index, number, ProgramSocket::Stream(connection))
                 });
             let mut connected = given.map_err(io::Error::other)?;
             let link = ProgramLink::Stream(connection);
