@@ -335,9 +335,10 @@ pub struct InterfaceView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Port)]
 pub struct PortView {
-    /// The kind of port: `dev`, `program-tap`, `stream` or `vhost-user`.
+    /// The kind of port: `dev`, `dgram`, `program-tap`, `stream` or `vhost-user`.
     pub kind: String,
-    /// The path of the socket where the program connects, or listens; absent with an interface.
+    /// The path of the socket where the program connects, to which it sends, or at which it listens; absent
+    /// with an interface.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub socket: String,
     /// The interface behind which the program is; absent with a socket.
@@ -355,6 +356,8 @@ pub struct PortView {
     pub pid: Option<u32>,
     /// The effective user id of that process when it connected.
     pub uid: Option<u32>,
+    /// The address of the program's own socket, with `dgram`: an absolute path, or an abstract name behind `@`.
+    pub peer: Option<String>,
     /// Connections since the socket was made; how often the interface was taken into use.
     pub connections: u64,
     /// Why the last connection has ended; absent while there is one, and before the first.

@@ -152,6 +152,8 @@ impl FromStr for PollMode {
 pub enum ProgramKind {
     /// By an interface that is there already, such as the TAP of a virtual machine.
     Dev,
+    /// By a Unix datagram socket, with each frame a datagram.
+    Dgram,
     /// By a Unix stream socket, with each frame behind its length.
     Stream,
     /// By a persistent TAP, which is made for it and which it opens by its name.
@@ -162,17 +164,23 @@ pub enum ProgramKind {
 
 impl ProgramKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Dev, Self::Stream, Self::Tap, Self::VhostUser];
+    pub const ALL: [Self; 5] = [Self::Dev, Self::Dgram, Self::Stream, Self::Tap, Self::VhostUser];
 
     /// The word used in the configuration and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",
+            Self::Dgram => "dgram",
             Self::Stream => "stream",
             // Not the word for an interface that is a TAP.
             Self::Tap => "program-tap",
             Self::VhostUser => "vhost-user",
         }
+    }
+
+    /// True if the program can have the socket at which the engine connects.
+    pub const fn can_listen(self) -> bool {
+        matches!(self, Self::Stream | Self::VhostUser)
     }
 
     /// True if the program is reached by an interface, and not by a socket.
@@ -190,7 +198,7 @@ impl fmt::Display for ProgramKind {
 /// Text that names no way to connect a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a way to connect a program: expected dev, program-tap, stream or vhost-user"
+    "\"{0}\" is not a way to connect a program: expected dev, dgram, program-tap, stream or vhost-user"
 )]
 pub struct ParseProgramError(String);
 
@@ -236,12 +244,13 @@ pub enum LinkPort {
 
 impl LinkPort {
     /// Every kind, those of interfaces first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Interface(PortKind::Tap),
         Self::Interface(PortKind::Veth),
         Self::Interface(PortKind::Auto),
         Self::Program(ProgramKind::Dev),
         Self::Program(ProgramKind::Tap),
+        Self::Program(ProgramKind::Dgram),
         Self::Program(ProgramKind::Stream),
         Self::Program(ProgramKind::VhostUser),
     ];

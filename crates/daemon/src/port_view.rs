@@ -5,7 +5,7 @@ use umacvlan_engine::engine::{ProgramPlace, ProgramStatus};
 
 /// What clients see of a port.
 pub(crate) fn port_view(status: &ProgramStatus) -> PortView {
-    let ProgramStatus { port, program, connections, ended, interface, vhost } = status;
+    let ProgramStatus { port, program, connections, ended, interface, vhost, peer } = status;
     PortView {
         kind: port.kind.name().to_owned(),
         socket: port.place.socket().map(|path| path.display().to_string()).unwrap_or_default(),
@@ -16,6 +16,7 @@ pub(crate) fn port_view(status: &ProgramStatus) -> PortView {
         group: port.owner.group,
         pid: program.map(|program| program.pid),
         uid: program.map(|program| program.uid),
+        peer: peer.clone(),
         connections: *connections,
         ended: ended.clone(),
         vhost: vhost.as_ref().map(|vhost| VhostView {

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -86,6 +86,18 @@ fn work(lab: &mut Lab) {
     let mut received = [0; 64];
     program.read_exact(&mut received).unwrap();
     assert_eq!(received[..], [&prefix[..], &frame(mac(3), mac(0xff), 8)].concat());
+
+    let path = add("vm4", ProgramKind::Dgram, 6);
+    let program = UnixDatagram::bind(dir.path().join("far")).unwrap();
+    program.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The first one makes it known, and the worker reads the next before it sends anything.
+    for number in [13, 14] {
+        program.send_to(&frame(mac(0xff), mac(6), number), &path).unwrap();
+        while next(&far, PATIENCE).unwrap() != number {}
+    }
+    send(&far, &frame(mac(6), mac(0xff), 15));
+    assert_eq!(program.recv(&mut received).unwrap(), 60);
+    assert_eq!(received[..60], frame(mac(6), mac(0xff), 15));
 
     let kind = ProgramKind::Tap;
     let place = ProgramPlace::Interface { name: "vm3".to_owned(), former: None };

@@ -7,17 +7,19 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use umacvlan_core::options::{PortIo, ProgramKind};
-use umacvlan_core::{DropReason, MacvlanSettings, Mode};
-use umacvlan_engine::engine::{LinkAttribute, ProgramPlace, ProgramPort, SubOptions, SubStatus};
+use umacvlan_core::{DropReason, Mode};
+use umacvlan_engine::engine::LinkAttribute;
 use umacvlan_sys::message_socket::MessageSocket;
-use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
 
+use common::program::{add, ended, is_connected, options};
 use common::{Lab, PARENT, Place, frame, losses, mac, next, reaches, send, several, until};
+
+const KIND: ProgramKind = ProgramKind::Stream;
 
 /// A program, connected to the port of a sub-interface.
 struct Program(UnixStream);
@@ -53,47 +55,17 @@ impl Program {
     }
 }
 
-/// A sub-interface with the address `n`, up, and the path of its socket.
-fn add(lab: &Lab, dir: &Scratch, name: &str, n: u8) -> PathBuf {
-    let path = dir.path().join(name);
-    lab.engine().add_sub(PARENT, options(&path, name, n)).unwrap();
-    path
-}
-
-fn options(path: &Path, name: &str, n: u8) -> SubOptions {
-    SubOptions {
-        name: name.to_owned(),
-        mac: Some(mac(n)),
-        settings: MacvlanSettings::new(Mode::Bridge),
-        program: Some(ProgramPort {
-            kind: ProgramKind::Stream,
-            place: ProgramPlace::Listen(path.to_owned()),
-            owner: SocketOwner::default(),
-        }),
-        up: true,
-        ..SubOptions::default()
-    }
-}
-
 fn connect(lab: &Lab, socket: &Path, name: &str) -> Program {
     let program = Program::connect(socket);
     until("the connection", || is_connected(&lab.sub(name)));
     program
 }
 
-fn is_connected(sub: &SubStatus) -> bool {
-    sub.program.as_ref().is_some_and(|program| program.program.is_some())
-}
-
-fn ended(sub: &SubStatus) -> String {
-    sub.program.as_ref().and_then(|program| program.ended.clone()).unwrap_or_default()
-}
-
 fn forwards(io: PortIo) {
     let (lab, dir, place) = (Lab::new(io), Scratch::new(), Place::new());
     lab.add("tap", 9, Mode::Bridge, &place);
     let (tap, wire) = (place.socket("tap"), lab.far.socket("x0"));
-    let sockets = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, name, n));
+    let sockets = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, KIND, name, n));
     assert!(!lab.sub("vm1").link.is_running(), "its carrier is its connection");
     let mut one = connect(&lab, &sockets[0], "vm1");
     let mut two = connect(&lab, &sockets[1], "vm2");
@@ -160,7 +132,7 @@ fn a_length_that_no_frame_has_ends_the_connection_and_disturbs_nobody() {
         return;
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
-    let [first, second] = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, name, n));
+    let [first, second] = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, KIND, name, n));
     let mut two = connect(&lab, &second, "vm2");
     for length in [0_u32, 70_000, u32::MAX] {
         let mut one = connect(&lab, &first, "vm1");
@@ -186,7 +158,7 @@ fn a_program_that_does_not_read_loses_frames_and_blocks_nobody() {
     for io in [PortIo::Auto, PortIo::Plain] {
         let (lab, dir) = (Lab::new(io), Scratch::new());
         let sockets =
-            [("vm1", 1), ("vm2", 2), ("vm3", 3)].map(|(name, n)| add(&lab, &dir, name, n));
+            [("vm1", 1), ("vm2", 2), ("vm3", 3)].map(|(name, n)| add(&lab, &dir, KIND, name, n));
         let mut one = connect(&lab, &sockets[0], "vm1");
         let mut slow = connect(&lab, &sockets[1], "vm2");
         let mut other = connect(&lab, &sockets[2], "vm3");
@@ -222,7 +194,7 @@ fn one_program_at_a_time_is_connected_and_the_next_one_waits() {
         return;
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
-    let [first, second] = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, name, n));
+    let [first, second] = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, KIND, name, n));
     let mut two = connect(&lab, &second, "vm2");
     let one = connect(&lab, &first, "vm1");
     // It is in the backlog; what it sends is read when its turn comes.
@@ -248,7 +220,7 @@ fn attributes_are_set_by_request_and_the_socket_goes_with_the_link() {
         return;
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
-    let socket = add(&lab, &dir, "vm1", 1);
+    let socket = add(&lab, &dir, KIND, "vm1", 1);
     let number = lab.number("vm1");
     let set = |attribute| lab.engine().set_link(number, vec![attribute]);
     let changed = set(LinkAttribute::Mac(mac(7))).unwrap();
@@ -276,9 +248,9 @@ fn attributes_are_set_by_request_and_the_socket_goes_with_the_link() {
     one.send(&frame(mac(0xff), mac(7), 2));
     assert_eq!(next(&wire, common::PATIENCE), Some(2));
 
-    let again = lab.engine().add_sub(PARENT, options(&dir.path().join("other"), "vm1", 2));
+    let again = lab.engine().add_sub(PARENT, options(KIND, &dir.path().join("other"), "vm1", 2));
     assert_eq!(again.unwrap_err().errno(), Some(libc::EEXIST));
-    let elsewhere = lab.engine().add_sub(PARENT, options(&socket, "vm2", 2));
+    let elsewhere = lab.engine().add_sub(PARENT, options(KIND, &socket, "vm2", 2));
     assert!(elsewhere.unwrap_err().to_string().contains("another process listens"));
     lab.engine().remove_sub(number).unwrap();
     assert!(!socket.exists());
@@ -291,7 +263,7 @@ fn a_program_connects_again_after_its_worker_has_failed() {
         return;
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
-    let socket = add(&lab, &dir, "vm1", 1);
+    let socket = add(&lab, &dir, KIND, "vm1", 1);
     let mut one = connect(&lab, &socket, "vm1");
     lab.engine().run_on_worker(PARENT, 0, || panic!("a test")).unwrap();
     while one.next().is_some() {}
@@ -312,7 +284,7 @@ fn a_parent_with_several_workers_has_no_programs() {
     }
     let (mut lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
     lab.start(PortIo::Auto, several(2));
-    let refused = lab.engine().add_sub(PARENT, options(&dir.path().join("vm1"), "vm1", 1));
+    let refused = lab.engine().add_sub(PARENT, options(KIND, &dir.path().join("vm1"), "vm1", 1));
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("p0 has 2 workers"), "{message}");
     assert!(!dir.path().join("vm1").exists());
@@ -325,7 +297,7 @@ fn a_program_whose_frames_wait_for_a_full_uplink_is_not_read() {
     }
     let (lab, dir, place) = (Lab::new(PortIo::Auto), Scratch::new(), Place::new());
     lab.add("tap", 9, Mode::Bridge, &place);
-    let socket = add(&lab, &dir, "vm1", 1);
+    let socket = add(&lab, &dir, KIND, "vm1", 1);
     let mut one = connect(&lab, &socket, "vm1");
     let (tap, wire) = (place.socket("tap"), lab.far.socket("x0"));
     common::tc(&lab.host, "replace dev p0 root tbf rate 8bit burst 1540 limit 100m");
@@ -354,7 +326,7 @@ fn a_program_that_sends_descriptors_holds_up_nobody() {
         return;
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
-    let sockets = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, name, n));
+    let sockets = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, KIND, name, n));
     let began = Instant::now();
     let one = connect(&lab, &sockets[0], "vm1");
     let one = MessageSocket::from(OwnedFd::from(one.0));

@@ -8,6 +8,7 @@
 //! The address is what the sender says, and its path may lead elsewhere by now, or for us. Only a
 //! datagram that is sent after the socket was connected proves that the socket there is the sender's.
 
+use std::fmt;
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
@@ -41,20 +42,47 @@ pub struct Sender {
     address: SockAddr,
 }
 
+/// Why nothing can be sent to a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Its socket was bound at a path in a directory that only it knows.
+    Relative,
+    /// Its socket is not bound.
+    Unbound,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relative => "the path of its socket is not absolute",
+            Self::Unbound => "its socket has no address to send to: it is not bound",
+        })
+    }
+}
+
 impl Sender {
-    /// The name of its socket, as people read it: a path, or an abstract name behind `@`. `None` if it
-    /// has no name, so that nothing can be sent there.
-    pub fn name(&self) -> Option<String> {
-        let readable = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            // It may be anything, and is shown on terminals.
-            let (plain, escaped) = (text.chars().all(|c| !c.is_control()), text.escape_debug());
-            if plain { text } else { escaped.to_string() }
-        };
-        let path =
-            self.address.as_pathname().map(|path| readable(path.as_os_str().as_encoded_bytes()));
-        let name = self.address.as_abstract_namespace().map(|name| format!("@{}", readable(name)));
-        path.or(name)
+    /// The address of its socket, as people read it: an absolute path, or an abstract name behind `@`.
+    ///
+    /// # Errors
+    /// Its socket has none of these.
+    pub fn address(&self) -> Result<String, Unreachable> {
+        if let Some(name) = self.address.as_abstract_namespace() {
+            return Ok(format!("@{}", printable(name)));
+        }
+        match self.address.as_pathname() {
+            Some(path) if path.is_absolute() => Ok(printable(path.as_os_str().as_encoded_bytes())),
+            Some(_) => Err(Unreachable::Relative),
+            None => Err(Unreachable::Unbound),
+        }
+    }
+}
+
+/// Bytes of a program as text that a terminal can be given.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.contains(char::is_control) {
+        true => text.escape_debug().to_string(),
+        false => text.into_owned(),
     }
 }
 
@@ -76,6 +104,8 @@ impl PortDatagrams {
     /// `ConnectionRefused` if nobody has that socket open, `EPERM` if that is connected to another one; or
     /// another error of connect(2).
     pub fn connect(&self, to: &Sender) -> io::Result<()> {
+        // Nobody asks again, and they would be before the descriptors of a datagram.
+        self.socket.set_passcred(false)?;
         self.socket.connect(&to.address)
     }
 
@@ -254,8 +284,9 @@ mod tests {
         other.send(b"another").unwrap();
         let (first, same) = (listener.sender().unwrap().unwrap(), listener.sender().unwrap());
         assert_eq!(first.program.pid, std::process::id());
-        let name = dir.path().join("far").display().to_string();
-        assert_eq!((first.name(), same.unwrap().name()), (Some(name.clone()), Some(name)));
+        let address = dir.path().join("far").display().to_string();
+        assert_eq!(first.address().unwrap(), address);
+        assert_eq!(same.unwrap().address().unwrap(), address);
         let near = Arc::clone(listener.socket());
         near.connect(&first).unwrap();
         far.send(b"two").unwrap();
@@ -280,21 +311,25 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_has_a_path_an_abstract_name_or_none() {
+    fn a_sender_has_a_path_or_an_abstract_name_or_cannot_be_reached() {
         let dir = Scratch::new();
-        let name_of = |far: UnixDatagram| {
+        let address_of = |far: UnixDatagram| {
             let listener = bind(&dir);
             far.send_to(b"frame", listener.path()).unwrap();
-            listener.sender().unwrap().unwrap().name()
+            listener.sender().unwrap().unwrap().address()
         };
-        assert_eq!(name_of(UnixDatagram::unbound().unwrap()), None);
+        assert_eq!(address_of(UnixDatagram::unbound().unwrap()), Err(Unreachable::Unbound));
         let name = format!("umacvlan\n{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
-        let shown = name.replace('\n', "\\n");
-        assert_eq!(name_of(UnixDatagram::bind_addr(&address).unwrap()), Some(format!("@{shown}")));
+        let shown = format!("@{}", name.replace('\n', "\\n"));
+        assert_eq!(address_of(UnixDatagram::bind_addr(&address).unwrap()), Ok(shown));
         let path = dir.path().join("a\u{1b}b");
         let shown = path.display().to_string().replace('\u{1b}', "\\u{1b}");
-        assert_eq!(name_of(UnixDatagram::bind(&path).unwrap()), Some(shown));
+        assert_eq!(address_of(UnixDatagram::bind(&path).unwrap()), Ok(shown));
+        let relative = format!("umacvlan-test-{}", std::process::id());
+        let bound = UnixDatagram::bind(&relative).unwrap();
+        std::fs::remove_file(&relative).unwrap();
+        assert_eq!(address_of(bound), Err(Unreachable::Relative));
     }
 
     #[test]
@@ -339,6 +374,20 @@ mod tests {
             assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
         }
         // As with an older kernel.
+        let (path, closing) = (dir.path().join("old.sock"), CloseCount::default());
+        let (owner, descriptors) = (SocketOwner::default(), Descriptors::Expected);
+        let bound = BoundSocket::bind(&path, Type::DGRAM, owner, descriptors).unwrap();
+        let refused = RefusedDescriptors::default();
+        let near = Arc::new(PortDatagrams { socket: bound.socket, guarded: false, refused });
+        let socket = CloseAside::new(Arc::clone(&near), &closing);
+        let listener = DatagramListener { socket, file: bound.file };
+        let far = UnixDatagram::bind(dir.path().join("new")).unwrap();
+        far.connect(&path).unwrap();
+        let far = MessageSocket::from(OwnedFd::from(far));
+        far.send(b"frame", &[pipe.as_fd()]).unwrap();
+        near.connect(&listener.sender().unwrap().unwrap()).unwrap();
+        assert_eq!(kind(received(&near, 64)), io::ErrorKind::PermissionDenied);
+        drop((far, near, listener));
         let (near, far) = UnixDatagram::pair().unwrap();
         let socket = OwnedFd::from(near).into();
         let near = PortDatagrams { socket, guarded: false, refused: RefusedDescriptors::default() };

@@ -185,6 +185,7 @@ mod tests {
         let gone = ProgramStatus {
             port,
             program: None,
+            peer: None,
             connections: 0,
             ended: None,
             interface: 0,

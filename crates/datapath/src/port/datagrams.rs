@@ -71,7 +71,7 @@ impl Datagrams {
                     }
                     match self.proof {
                         Proof::Early => {}
-                        Proof::Due => self.proof = Proof::Given,
+                        Proof::Due => (self.proof, read.proven) = (Proof::Given, true),
                         // The epoll reports what comes later.
                         Proof::Given if count < most.min(RX_BATCH) && !pool.is_exhausted() => {
                             read.more = Ok(false);

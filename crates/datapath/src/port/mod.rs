@@ -48,6 +48,7 @@ use interface_ports::InterfacePorts;
 use io_backend::IoBackend;
 use memory::MemoryPorts;
 use rx_shares::{RxShares, TURN_FRAMES};
+pub(crate) use socket::ConnectionEvent;
 pub use socket::{PortClosed, ProgramSocket, SocketPort};
 use socket_ports::SocketPorts;
 pub use vhost::{VhostPort, VhostQueues};

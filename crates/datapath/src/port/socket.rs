@@ -39,6 +39,15 @@ pub enum PortClosed {
     Ring(RingError),
 }
 
+/// What happens to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionEvent {
+    /// It has ended.
+    Closed(PortClosed),
+    /// The program gets frames from now on: the socket at the address of its first datagram is its own.
+    Proven,
+}
+
 impl fmt::Display for PortClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -120,11 +129,13 @@ pub(super) struct SocketRead {
     pub(super) bytes: usize,
     /// Whether there may be more, or why there will be none.
     pub(super) more: Result<bool, PortClosed>,
+    /// It is known since this read that the program can be sent to.
+    pub(super) proven: bool,
 }
 
 impl SocketRead {
     /// Nothing so far.
-    pub(super) const NONE: Self = Self { frames: 0, bytes: 0, more: Ok(true) };
+    pub(super) const NONE: Self = Self { frames: 0, bytes: 0, more: Ok(true), proven: false };
 
     /// Hands a frame to `on` that was read into a buffer behind room for an empty vnet header.
     pub(super) fn hand(

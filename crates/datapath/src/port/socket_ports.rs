@@ -10,7 +10,9 @@ use umacvlan_sys::epoll::Epoll;
 
 use super::io_backend::{IoBackend, SOCKETS};
 use super::rx_shares::RxShares;
-use super::socket::{Connection, Interest, PortClosed, ProgramSocket, SocketPort, SocketRead};
+use super::socket::{
+    Connection, ConnectionEvent, Interest, PortClosed, ProgramSocket, SocketPort, SocketRead,
+};
 use super::{Port, PortLink, Ports, Refusal, is_for_group};
 use crate::frame_ref::{FrameRef, FrameStores};
 
@@ -29,8 +31,8 @@ pub(super) struct SocketPorts {
     ready: Vec<u64>,
     /// Ports with frames that were queued in this turn.
     queued: Vec<SubIndex>,
-    /// Connections of both kinds that have ended, by their number, and why.
-    pub(super) closed: Vec<(SubIndex, u64, PortClosed)>,
+    /// What has happened to connections of all kinds, by their number.
+    pub(super) events: Vec<(SubIndex, u64, ConnectionEvent)>,
 }
 
 impl SocketPorts {
@@ -50,7 +52,7 @@ impl SocketPorts {
             shares: RxShares::default(),
             ready: Vec::new(),
             queued: Vec::new(),
-            closed: Vec::new(),
+            events: Vec::new(),
         })
     }
 
@@ -80,7 +82,7 @@ impl SocketPorts {
     pub(super) fn remove(&mut self, id: SubIndex, port: &mut SocketPort) {
         self.ports -= 1;
         self.end(id, port);
-        self.closed.retain(|&(other, ..)| other != id);
+        self.events.retain(|&(other, ..)| other != id);
     }
 
     /// Ends the connection of a port.
@@ -97,7 +99,7 @@ impl SocketPorts {
     /// Ends the connection of a port, to be reported.
     fn close(&mut self, id: SubIndex, port: &mut SocketPort, why: PortClosed) {
         if let Some(connection) = self.end(id, port) {
-            self.closed.push((id, connection.number, why));
+            self.events.push((id, connection.number, ConnectionEvent::Closed(why)));
         }
     }
 
@@ -207,7 +209,14 @@ impl Ports {
                 continue;
             };
             let read = match &mut port.connection {
-                Some(connection) => connection.read(id, pool, budget, on),
+                Some(connection) => {
+                    let read = connection.read(id, pool, budget, on);
+                    if read.proven {
+                        let event = (id, connection.number, ConnectionEvent::Proven);
+                        sockets.events.push(event);
+                    }
+                    read
+                }
                 None => SocketRead { more: Ok(false), ..SocketRead::NONE },
             };
             count += read.frames;
@@ -283,14 +292,14 @@ impl Ports {
         sockets.watch_or_close(id, port, !stalled);
     }
 
-    /// The connections that have ended since the last call, by their number, and why.
-    pub(crate) fn take_closed(&mut self) -> impl Iterator<Item = (SubIndex, u64, PortClosed)> {
-        self.sockets.closed.drain(..)
+    /// What has happened to connections since the last call, by their number.
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = (SubIndex, u64, ConnectionEvent)> {
+        self.sockets.events.drain(..)
     }
 
-    /// True if connections have ended.
-    pub(crate) fn has_closed(&self) -> bool {
-        !self.sockets.closed.is_empty()
+    /// True if something has happened to a connection.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.sockets.events.is_empty()
     }
 }
 

@@ -6,7 +6,7 @@ use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::BufferPool;
 
 use super::rx_shares::RxShares;
-use super::socket::PortClosed;
+use super::socket::{ConnectionEvent, PortClosed};
 use super::socket_ports::SocketPorts;
 use super::vhost::{Running, VhostPort, VhostQueues, VhostRead};
 use super::{Port, PortLink, Ports, Refusal, is_for_group};
@@ -81,7 +81,7 @@ impl VhostPorts {
         why: PortClosed,
     ) {
         if let Some(running) = self.end(id, port, sockets) {
-            sockets.closed.push((id, running.queues.number, why));
+            sockets.events.push((id, running.queues.number, ConnectionEvent::Closed(why)));
         }
     }
 

@@ -48,6 +48,13 @@ pub enum Notice {
     },
     /// The interface behind a port is gone.
     PortGone(SubIndex),
+    /// A program that sends datagrams gets some from now on.
+    PortProven {
+        /// The sub-interface.
+        sub: SubIndex,
+        /// The number of the connection.
+        number: u64,
+    },
     /// A sub-interface of an untagged parent has sent tags of its own. This is reported once.
     Tags,
 }

@@ -31,7 +31,7 @@ pub use umacvlan_macnat::Neighbour;
 use crate::capture::Capture;
 use crate::forwarder::{Forwarder, TagsSeen};
 use crate::idle::IdlePolicy;
-use crate::port::{PortEvent, Ports};
+use crate::port::{ConnectionEvent, PortEvent, Ports};
 use crate::switches::{Switches, Vlans};
 use crate::uplink::Uplink;
 
@@ -283,17 +283,17 @@ impl Worker {
         limit.into_iter().chain(retry).min()
     }
 
-    /// Reports the membership changes, the lost interfaces, the ended connections, the first tags and the
+    /// Reports the membership changes, the lost interfaces, what happened to connections, the first tags and the
     /// new neighbours of this turn.
     fn send_notices(&mut self) {
         let tags = self.forwarder.tags == TagsSeen::New;
-        let closed = self.ports.has_closed();
+        let connections = self.ports.has_events();
         let translate = self.forwarder.switches.translate();
         let neighbours = translate && self.forwarder.has_new_neighbours();
         if self.gone.is_empty()
             && self.forwarder.reports.is_empty()
             && !tags
-            && !closed
+            && !connections
             && !neighbours
         {
             return;
@@ -304,10 +304,13 @@ impl Worker {
         let tags = tags.then_some(Notice::Tags);
         let changed = self.forwarder.reports.drain(..).map(Notice::Addresses);
         let gone = self.gone.drain(..).map(Notice::PortGone);
-        let closed = self.ports.take_closed();
-        let closed = closed.map(|(sub, number, why)| Notice::PortClosed { sub, number, why });
+        let connections = self.ports.take_events();
+        let connections = connections.map(|(sub, number, event)| match event {
+            ConnectionEvent::Closed(why) => Notice::PortClosed { sub, number, why },
+            ConnectionEvent::Proven => Notice::PortProven { sub, number },
+        });
         let neighbours = neighbours.then_some(Notice::Neighbours);
-        let notices = changed.chain(gone).chain(closed).chain(tags).chain(neighbours);
+        let notices = changed.chain(gone).chain(connections).chain(tags).chain(neighbours);
         match &self.notifier {
             Some(notifier) => notifier.notify(notices),
             None => notices.for_each(drop),

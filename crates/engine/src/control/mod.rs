@@ -40,6 +40,7 @@ mod parent_names;
 mod parent_return;
 mod program;
 mod program_attributes;
+mod program_datagrams;
 mod program_end;
 mod program_interface;
 mod running_kernel;
@@ -281,6 +282,11 @@ impl Control {
                 Notice::Tags => self.note_tags(device),
                 Notice::PortClosed { sub: index, number, why } => {
                     self.lose_connection(device, index, number, why);
+                }
+                Notice::PortProven { sub: index, number } => {
+                    if let Some(id) = sub(index) {
+                        self.note_proven(id, number);
+                    }
                 }
                 Notice::PortGone(index) => {
                     if let Some(id) = sub(index) {

@@ -7,6 +7,7 @@
 //! backlog, until that has ended.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,16 +16,17 @@ use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
 use umacvlan_sys::close_aside::CloseAside;
-use umacvlan_sys::port_listener::{PortConnection, PortListener};
+use umacvlan_sys::port_listener::PortConnection;
 use umacvlan_sys::port_socket::Program;
 
 use super::Control;
 use super::create::{agree, check_unicast};
 use super::inventory::{DeviceId, Interface, ParentId};
 use super::program_attributes::{MTU_MAX, link, no_interface, set_running};
-use super::program_end::{Connected, ProgramEnd, ProgramLink, descriptors};
+use super::program_end::{Connected, Listener, ProgramEnd, ProgramLink};
 use super::sub::{FarEnd, Seen, Sub};
 use super::vhost_session::Session;
+use super::workers::Workers;
 use crate::control::engine::{ProgramPlace, ProgramPort, SubId, SubOptions, random_mac};
 use crate::control::error::Error;
 use umacvlan_datapath::port::{
@@ -75,16 +77,11 @@ impl Control {
         let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(MTU_MAX));
         let allowed = workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
         allowed.map_err(Error::refused(name))?;
-        let listener = match &port.place {
-            ProgramPlace::Listen(path) => {
-                let bound = PortListener::bind(path, port.owner, descriptors(port.kind));
-                Some(bound.map_err(|source| {
-                    let (name, path) = (name.clone(), path.clone());
-                    Error::ProgramSocket { name, path, source }
-                })?)
-            }
-            ProgramPlace::Connect(_) | ProgramPlace::Interface { .. } => None,
-        };
+        let mut end = ProgramEnd::new(port.clone());
+        end.bind().map_err(|source| {
+            let path = port.place.socket().map(Path::to_owned).unwrap_or_default();
+            Error::ProgramSocket { name: name.clone(), path, source }
+        })?;
         let config = SubConfig {
             mac,
             mtu: Some(mtu),
@@ -99,7 +96,7 @@ impl Control {
             parent,
             index,
             settings,
-            far: FarEnd::Program(Box::new(ProgramEnd::new(port.clone(), listener))),
+            far: FarEnd::Program(Box::new(end)),
             veth: None,
             instead_of_veth: String::new(),
             extra_queues: 0,
@@ -151,7 +148,7 @@ impl Control {
         let switch = parent.switch;
         let port = match kind {
             ProgramKind::Dev | ProgramKind::Tap => PortLink::Interface(InterfacePort::default()),
-            ProgramKind::Stream => PortLink::Socket(SocketPort::default()),
+            ProgramKind::Dgram | ProgramKind::Stream => PortLink::Socket(SocketPort::default()),
             ProgramKind::VhostUser => PortLink::Vhost(VhostPort::default()),
         };
         let added = parent.workers.give([port], move |worker, port| {
@@ -163,12 +160,17 @@ impl Control {
     }
 
     /// Waits for the next connection of a program, if none is there.
-    fn listen(&mut self, id: SubId) {
+    pub(super) fn listen(&mut self, id: SubId) {
         let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
             return;
         };
-        if end.connected.is_some() || end.listening || end.closing.count() > CLOSING_MAX {
+        let is_busy = end.connected.is_some() || end.search.is_some() || end.listening;
+        if is_busy || end.closing.count() > CLOSING_MAX {
             return;
+        }
+        if let Err(error) = end.bind() {
+            // The sweep tries again.
+            end.ended = Some(format!("its socket cannot be made: {error}"));
         }
         if let Some(listener) = &end.listener {
             // Without memory for it, the sweep tries again.
@@ -200,13 +202,14 @@ impl Control {
         }
     }
 
-    /// Takes the connection that waits at the socket of a sub-interface.
+    /// Takes the connection that waits at the socket of a sub-interface, or does what is next if that is one
+    /// for datagrams.
     pub(super) fn accept(&mut self, id: SubId) {
         let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
             return;
         };
-        let Some(listener) = &end.listener else {
-            return;
+        let Some(Listener::Stream(listener)) = &end.listener else {
+            return self.follow_datagrams(id);
         };
         let Some(accepted) = listener.accept().transpose() else {
             return;
@@ -234,26 +237,27 @@ impl Control {
                 return Ok((program, ProgramLink::VhostUser(session)));
             }
             let connection = CloseAside::new(Arc::new(connection), &end.closing);
-            let given =
-                parent.workers.give([Arc::clone(&connection)], move |worker, connection| {
-                    worker.connect(index, number, ProgramSocket::Stream(connection))
-                });
-            let mut connected = given.map_err(io::Error::other)?;
-            let link = ProgramLink::Stream(connection);
-            connected.pop().unwrap_or(Ok(())).map(|()| (program, link))
+            let socket = ProgramSocket::Stream(Arc::clone(&connection));
+            give_socket(&parent.workers, index, number, socket)?;
+            Ok((program, ProgramLink::Stream(connection)))
         });
         match connected {
-            Ok((program, link)) => {
-                end.connections = number;
-                let program = Some(program);
-                end.connected = Some(Connected { program, since: Instant::now(), link });
-                end.ended = None;
-                self.follow_connection(id);
-            }
+            Ok((program, link)) => self.begin_connection(id, program, link),
             Err(error) => {
                 let what = format!("{} cannot take the connection of a program: {error}", sub.name);
                 self.events.trouble_of(id, what);
             }
+        }
+    }
+
+    /// Notes the next connection of a program, which its worker has.
+    pub(super) fn begin_connection(&mut self, id: SubId, program: Program, link: ProgramLink) {
+        if let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) {
+            end.connections += 1;
+            let program = Some(program);
+            end.connected = Some(Connected { program, since: Instant::now(), link });
+            end.ended = None;
+            self.follow_connection(id);
         }
     }
 
@@ -311,6 +315,10 @@ impl Control {
         if let Some(interface) = connected.interface() {
             self.program_interfaces.remove(&interface.index);
         }
+        if connected.address().is_some() {
+            // It is that of the connection: the next one gets another.
+            end.listener = None;
+        }
         end.ended = Some(why);
         end.short = match connected.since.elapsed() < SHORT {
             true => end.short.saturating_add(1),
@@ -342,4 +350,15 @@ impl Control {
             }
         }
     }
+}
+
+/// Gives the port of a program its connection, at its worker.
+pub(super) fn give_socket(
+    workers: &Workers,
+    index: SubIndex,
+    number: u64,
+    socket: ProgramSocket,
+) -> io::Result<()> {
+    let given = workers.give([socket], move |worker, socket| worker.connect(index, number, socket));
+    given.map_err(io::Error::other)?.pop().unwrap_or(Ok(()))
 }

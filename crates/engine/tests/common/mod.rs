@@ -2,6 +2,8 @@
 //! without a name, which end with the test.
 #![allow(dead_code, reason = "each of the tests needs a part of it")]
 
+pub(crate) mod program;
+
 use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;

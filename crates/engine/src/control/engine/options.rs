@@ -147,7 +147,7 @@ pub enum ProgramPlace {
         /// What an earlier engine has found and made there: it may be absent now. `None` for a new port.
         former: Option<FormerInterface>,
     },
-    /// The engine listens at this Unix stream socket, and the program connects.
+    /// The engine has a Unix socket there, and the program connects to it, or sends to it.
     Listen(PathBuf),
 }
 

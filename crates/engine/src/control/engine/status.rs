@@ -203,6 +203,8 @@ pub struct ProgramStatus {
     pub port: ProgramPort,
     /// The program that is connected by a socket.
     pub program: Option<Program>,
+    /// The address of its own socket, if that is one for datagrams.
+    pub peer: Option<String>,
     /// Connections since the socket was made.
     pub connections: u64,
     /// Why the last connection has ended; `None` while there is one, and before the first.
