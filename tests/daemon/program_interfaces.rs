@@ -79,7 +79,7 @@ fn an_interface_that_is_there_is_served_and_given_back_by_the_next_daemon() {
         ("name vm2 type macvtap port dev a/b", "dev \"a/b\""),
         ("name vm2 type macvtap port dev h0 user root", "neither user, group nor client"),
         ("name vm2 type macvtap port tap client /run/x", "leave client and dev out"),
-        ("name vm2 type macvtap port dgram", "not served yet"),
+        ("name vm2 type macvtap port dgram client /run/x", "client is for port stream"),
         ("name vm2 type macvtap port dev", "Command line is not complete"),
     ] {
         let (ok, text) = umacvlan(&machine, &format!("link add link p0 {words}"));

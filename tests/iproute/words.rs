@@ -93,7 +93,7 @@ fn an_error_message_has_additional_help() {
             "umacvlan: q0 is not a umacvlan link: change other interfaces with ip link",
         ),
         ("link set m1 mtu 1600", "larger than the parent's 1500"),
-        ("link add link p0 x type macvtap port dgram", "vhost-user, stream"),
+        ("link add link p0 x type macvtap port dgram client /run/x", "port stream and vhost-user"),
         ("link add link p0 x netns {red} type macvtap port stream", "cannot be in a namespace"),
         ("link set m1 type macvtap mode vepa", "link m1 is of type macvlan"),
         ("link set m1 vf 0", "\"vf\" is not supported"),

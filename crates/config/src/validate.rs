@@ -123,6 +123,10 @@ fn check_program_interface(spec: &LinkSpec, named: bool, wrong: &mut impl FnMut(
     }
     if spec.port.is_some_and(ProgramKind::has_interface) && spec.client.is_some() {
         wrong("client", "client is a socket, and this program has an interface".to_owned());
+    } else if spec.port.is_some_and(|kind| !kind.can_listen()) && spec.client.is_some() {
+        let text =
+            "client: this program sends to the socket of the daemon, expected no client here";
+        wrong("client", text.to_owned());
     }
     for (key, given) in [("user", spec.user.is_some()), ("group", spec.group.is_some())] {
         if is_dev && given {

@@ -83,6 +83,7 @@ WORDS: address MAC         its address; a random one if a new link is given none
 PORT:  port tap|veth|auto  macvlan: who forwards plain unicast, the daemon or the kernel
        port vhost-user     macvtap: a program, by rings in its memory; without a word as well
        port stream         macvtap: a program, by a stream of frames
+       port dgram          macvtap: a program, by a datagram for each frame
        port tap            macvtap: a program, by a TAP that is made for it
        port dev NAME       macvtap: a program behind an interface that is there
        client PATH         its program listens there, and the daemon connects

@@ -287,7 +287,7 @@ pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", Po
 /// `ip tuntap`.
 pub(super) const PORT: [Keyword<PortWord>; 4] = [
     Keyword::whole("port", PortWord::Port)
-        .takes(Operand::Words(&["stream", "vhost-user", "tap", "dev"]))
+        .takes(Operand::Words(&["stream", "dgram", "vhost-user", "tap", "dev"]))
         .offered(ADD),
     Keyword::whole("client", PortWord::Client).takes(Operand::Any).offered(ADD),
     Keyword::whole("user", PortWord::User).takes(Operand::Any).offered(ADD),

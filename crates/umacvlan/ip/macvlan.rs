@@ -197,24 +197,17 @@ fn port(kind: LinkKind, word: &str) -> Result<LinkPort, CommandError> {
         | (LinkKind::Macvlan, Some(LinkPort::Interface(_))) => port,
         _ => None,
     }
-    .ok_or_else(|| match (kind, word) {
-        (LinkKind::Macvtap, "dgram") => not_yet(word),
-        (LinkKind::Macvtap, _) => {
-            let choice = "\"vhost-user\", \"stream\", \"tap\" or \"dev NAME\"";
+    .ok_or_else(|| match kind {
+        LinkKind::Macvtap => {
+            let choice = "\"vhost-user\", \"stream\", \"dgram\", \"tap\" or \"dev NAME\"";
             CommandError::must_be("port", choice, word)
         }
-        (LinkKind::Macvlan, _) => {
+        LinkKind::Macvlan => {
             let names = PortKind::ALL.map(|kind| format!("\"{}\"", kind.name()));
             let [tap, veth, auto] = names;
             CommandError::must_be("port", &format!("{tap}, {veth} or {auto}"), word)
         }
     })
-}
-
-fn not_yet(port: &str) -> CommandError {
-    CommandError::kernel(libc::EOPNOTSUPP).hint(format!(
-        "port {port} is not served yet; those that are: vhost-user, stream, tap, dev"
-    ))
 }
 
 /// The id of a user, by name or number.

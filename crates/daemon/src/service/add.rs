@@ -346,6 +346,10 @@ fn check_port(kind: Option<ProgramKind>, port: PortSpec<'_>) -> Result<(), Servi
         )),
         (Some(_), _, Some(_)) => Err(invalid("dev is for port dev: leave it out")),
         (Some(_), None, None) => Ok(()),
+        (Some(kind), Some(_), None) if !kind.can_listen() => Err(invalid(
+            "client is for port stream and vhost-user: with port dgram the program sends to the socket of \
+             the daemon",
+        )),
         // A socket has at most 107 bytes of path.
         (Some(_), Some(path), None)
             if !path.starts_with('/') || path.len() > 107 || path.contains('\0') =>

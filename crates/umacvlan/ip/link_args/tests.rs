@@ -103,6 +103,8 @@ fn a_program_may_be_behind_an_interface() {
     let (_, spec) = added("add link eth0 vm1 type macvtap port dev tap0 mode bridge");
     assert_eq!((spec.port, spec.dev.as_deref()), (Some(ProgramKind::Dev), Some("tap0")));
     assert_eq!(spec.settings.mode, Mode::Bridge);
+    let (_, spec) = added("add link eth0 vm1 type macvtap port dgram group root");
+    assert_eq!((spec.port, spec.group), (Some(ProgramKind::Dgram), Some(0)));
     let (_, spec) = added("add link eth0 vm1 type macvtap port tap user 107");
     assert_eq!((spec.port, spec.dev, spec.user), (Some(ProgramKind::Tap), None, Some(107)));
 }
@@ -280,10 +282,9 @@ fn mistakes_have_the_messages_of_ip() {
         ("add x type", "Command line is not complete. Try option \"help\"", 255),
         ("add x type macvlan", "RTNETLINK answers: Invalid argument", 2),
         ("add link p x type nosuch", "Error: Unknown device type.", 2),
-        ("add link p x type macvtap port dgram", "RTNETLINK answers: Operation not supported", 2),
         (
             "add link p x type macvtap port serial",
-            "Error: argument of \"port\" must be \"vhost-user\", \"stream\", \"tap\" or \"dev NAME\", not \"serial\"",
+            "Error: argument of \"port\" must be \"vhost-user\", \"stream\", \"dgram\", \"tap\" or \"dev NAME\", not \"serial\"",
             1,
         ),
         (

@@ -256,6 +256,9 @@ fn port_line(port: &PortView) -> String {
             let _ = write!(line, " {word} {value}");
         }
     }
+    if let Some(peer) = &port.peer {
+        let _ = write!(line, " peer {peer}");
+    }
     let _ = write!(line, " connections {}", port.connections);
     if let Some(why) = &port.ended {
         let _ = write!(line, " ended: {why}");
