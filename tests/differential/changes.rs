@@ -147,11 +147,12 @@ fn any_mode(random: &mut Random) -> Mode {
 /// The program at the far end of a sub-interface with this number, if it has one: so each kind has
 /// every other one beside it.
 const fn program(number: usize) -> Option<ProgramKind> {
-    match number % 4 {
+    match number % 5 {
         0 => Some(ProgramKind::VhostUser),
         1 => Some(ProgramKind::Stream),
         2 => None,
-        _ => Some(ProgramKind::Tap),
+        3 => Some(ProgramKind::Tap),
+        _ => Some(ProgramKind::Dgram),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
 use umacvlan_core::offload::VNET_LEN;
@@ -15,6 +15,9 @@ use umacvlan_testkit::LIMIT;
 use umacvlan_testkit::vhost_user::{EVENT_IDX, MRG_RXBUF, VERSION_1, VhostUser};
 
 use crate::socket::PacketSocket;
+
+/// A datagram that is too short for a frame.
+const GREETING: [u8; 9] = [0; 9];
 
 /// Where the test sends and receives.
 pub(crate) enum End<'n> {
@@ -58,6 +61,7 @@ pub(crate) struct Program {
 }
 
 enum Link {
+    Datagrams(UnixDatagram),
     Stream(Stream),
     Tap(Tap),
     VhostUser(Box<VhostUser>),
@@ -72,6 +76,17 @@ struct Stream {
 impl Program {
     pub(crate) fn connect(path: &Path, kind: ProgramKind) -> Self {
         let (link, readable) = match kind {
+            ProgramKind::Dgram => {
+                let own = path.with_extension("far");
+                // That of an earlier one.
+                drop(std::fs::remove_file(&own));
+                let socket = UnixDatagram::bind(own).unwrap();
+                socket.connect(path).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                socket.send(&GREETING).unwrap();
+                let readable = socket.as_fd().try_clone_to_owned();
+                (Link::Datagrams(socket), readable)
+            }
             ProgramKind::Stream => {
                 let socket = UnixStream::connect(path).unwrap();
                 socket.set_nonblocking(true).unwrap();
@@ -96,8 +111,18 @@ impl Program {
         Self { link: RefCell::new(Link::Tap(tap)), readable }
     }
 
+    /// Sends what makes it known once more, because its port has no carrier: a port for datagrams sends to
+    /// those of whom it has another one.
+    pub(crate) fn greet(&self) {
+        if let Link::Datagrams(socket) = &*self.link.borrow() {
+            // There may be no room.
+            let _ = socket.send(&GREETING);
+        }
+    }
+
     fn send(&self, frame: &[u8]) {
         match &mut *self.link.borrow_mut() {
+            Link::Datagrams(socket) => send(socket, |socket| socket.send(frame).map(drop)),
             Link::Stream(stream) => stream.send(frame),
             // The kernel tells of one that is too short, and a program is not to care.
             Link::Tap(tap) => drop(tap.send(&[&[0; VNET_LEN], frame].concat())),
@@ -107,6 +132,14 @@ impl Program {
 
     fn recv(&self) -> Option<Vec<u8>> {
         match &mut *self.link.borrow_mut() {
+            Link::Datagrams(socket) => {
+                let mut frame = [0; 4096];
+                match socket.recv(&mut frame) {
+                    Ok(len) => Some(frame[..len].to_vec()),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                    Err(error) => panic!("cannot receive: {error}"),
+                }
+            }
             Link::Stream(stream) => stream.recv(),
             Link::Tap(tap) => {
                 let mut unit = [0; 4096];
@@ -114,6 +147,20 @@ impl Program {
                 Some(unit[VNET_LEN..len].to_vec())
             }
             Link::VhostUser(program) => program.next_or_call().map(|(_, frame)| frame),
+        }
+    }
+}
+
+/// Sends once there is room.
+fn send<S: AsFd>(socket: &S, mut send: impl FnMut(&S) -> std::io::Result<()>) {
+    loop {
+        match send(socket) {
+            Ok(()) => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let mut room = [Interest::writable(socket.as_fd())];
+                assert_eq!(poll::wait(&mut room, LIMIT).unwrap(), 1, "nobody reads");
+            }
+            Err(error) => panic!("cannot send: {error}"),
         }
     }
 }
@@ -128,14 +175,10 @@ impl Stream {
         let unit = [&length, frame].concat();
         let mut rest = &unit[..];
         while !rest.is_empty() {
-            match self.socket.write(rest) {
-                Ok(len) => rest = &rest[len..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let mut room = [Interest::writable(self.socket.as_fd())];
-                    assert_eq!(poll::wait(&mut room, LIMIT).unwrap(), 1, "nobody reads");
-                }
-                Err(error) => panic!("cannot send: {error}"),
-            }
+            send(&self.socket, |mut socket| {
+                rest = &rest[socket.write(rest)?..];
+                Ok(())
+            });
         }
     }
 

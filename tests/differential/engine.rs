@@ -15,6 +15,7 @@ use umacvlan_sys::netns::Netns;
 use umacvlan_sys::port_socket::SocketOwner;
 use umacvlan_testkit::Scratch;
 
+use crate::end::End;
 use crate::model::{Change, Plan, State, SubState};
 use crate::network::{Driver, Network};
 
@@ -175,7 +176,13 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
         let told = status.subs.iter().find(|told| told.name == *name)?.clone();
         // A program without a connection receives nothing.
         let connected = |it: &ProgramStatus| it.program.is_some() || it.interface > 0;
-        if !told.program.as_ref().is_none_or(connected) || told.up && !told.link.is_running() {
+        if !told.program.as_ref().is_none_or(connected) {
+            return None;
+        }
+        if told.up && !told.link.is_running() {
+            if let End::Program(program) = network.subs[sub].end() {
+                program.greet();
+            }
             return None;
         }
         let sub = SubState {
