@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -279,4 +279,51 @@ fn each_daemon_connects_to_a_program_that_listens() {
     }
     assert!(umacvlan(&machine, "link del vm1").0);
     assert!(machine.file("program.sock").exists(), "it is the program's");
+}
+
+#[test]
+fn a_program_that_sends_datagrams_goes_on_with_the_next_daemon() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut daemon = machine.start(&[]);
+    let run = |words: &str| {
+        let (ok, text) = umacvlan(&machine, words);
+        assert!(ok, "{words}: {text}");
+        text
+    };
+    let add = "link add link p0 name vm1 address 02:00:00:00:00:11 type macvtap mode bridge";
+    run(&format!("{add} port dgram group root"));
+    run("link set vm1 up");
+    let (socket, own) = (machine.file("ports/vm1.sock"), machine.file("program.sock"));
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    let program = UnixDatagram::bind(&own).unwrap();
+    program.set_nonblocking(true).unwrap();
+    let id = link_id(&daemon.links()[0]);
+    for end in ["TERM", "KILL"] {
+        until("the carrier", || {
+            // There may be no daemon, or no room yet.
+            let _ = program.send_to(&broadcast(MAC)[4..], &socket);
+            run("link show vm1").contains("LOWER_UP")
+        });
+        let (text, shown) = (run("-d link show vm1"), port(&daemon, id));
+        let line = format!("umacvlan port dgram socket {} group 0 pid", socket.display());
+        let peer = format!("peer {} connections 1", own.display());
+        assert!(text.contains(&line) && text.contains(&peer), "{text}");
+        let expected = (json!("dgram"), json!(std::process::id()), json!(own));
+        assert_eq!(
+            (&shown["kind"], &shown["pid"], &shown["peer"]),
+            (&expected.0, &expected.1, &expected.2)
+        );
+        let counted = || daemon.link(id)["umacvlan"]["counters"]["received"]["frames"].clone();
+        until("its frames", || counted().as_u64() >= Some(2));
+        daemon.end(end);
+        daemon = machine.start(&[]);
+    }
+    assert!(run("config show").contains("port = \"dgram\""));
+    let (ok, text) = umacvlan(&machine, &format!("{add} port dgram client {}", own.display()));
+    assert!(!ok && text.contains("client is for port stream and vhost-user"), "{text}");
+    run("link del vm1");
+    assert!(!socket.exists() && own.exists());
 }

@@ -212,7 +212,7 @@ pub(super) fn why_unconnected(address: &dyn fmt::Display, error: &io::Error) -> 
         Some(libc::EACCES) => {
             "; the daemon needs write permission for it, and has no CAP_DAC_OVERRIDE"
         }
-        Some(libc::ECONNREFUSED) => "; nobody has it open, or it is no socket",
+        Some(libc::ECONNREFUSED) => "; nobody listens, or it is no socket",
         Some(libc::EPERM) => "; it is connected to another one",
         _ => "",
     };
