@@ -269,7 +269,7 @@ mod tests {
         Ok(bytes)
     }
 
-    fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
+    fn kind<T: fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
         result.unwrap_err().kind()
     }
 
