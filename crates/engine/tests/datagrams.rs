@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use umacvlan_core::options::{PortIo, ProgramKind};
-use umacvlan_core::{DropReason, MacAddr, Mode};
+use umacvlan_core::{DropReason, Mode};
 use umacvlan_testkit::{Scratch, root_or_skip};
 
-use common::program::{add, ended, is_connected, options};
-use common::{Lab, PARENT, Place, frame, losses, mac, next, send, until};
+use common::program::{Peer, add, ended, exchange, is_connected, options, overflow};
+use common::{Lab, PARENT, Place, frame, mac, next, until};
 
 const KIND: ProgramKind = ProgramKind::Dgram;
 
@@ -38,21 +38,18 @@ impl Program {
         socket.set_write_timeout(Some(common::PATIENCE)).unwrap();
         Self { socket, to: to.to_owned() }
     }
+}
 
-    fn send(&self, frame: &[u8]) {
+impl Peer for Program {
+    fn send(&mut self, frame: &[u8]) {
         assert_eq!(self.socket.send_to(frame, &self.to).unwrap(), frame.len());
     }
 
-    fn next(&self) -> Vec<u8> {
+    fn next(&mut self) -> Vec<u8> {
         let mut frame = vec![0; 70_000];
         let len = self.socket.recv(&mut frame).expect("no frame arrives");
         frame.truncate(len);
         frame
-    }
-
-    /// Receives until this frame has arrived.
-    fn wait_for(&self, frame: &[u8]) {
-        while self.next() != frame {}
     }
 }
 
@@ -69,7 +66,7 @@ fn ports<const N: usize>(lab: &Lab, dir: &Scratch, names: [&str; N]) -> [PathBuf
 /// the port knows it.
 fn connect(lab: &Lab, dir: &Scratch, socket: &Path) -> Program {
     let name = socket.file_name().unwrap().to_str().unwrap();
-    let program = Program::new(dir, &format!("{name}.far"), socket);
+    let mut program = Program::new(dir, &format!("{name}.far"), socket);
     until("the carrier", || {
         program.send(&RUNT);
         lab.sub(name).link.is_running()
@@ -83,33 +80,15 @@ fn forwards(io: PortIo) {
     lab.add("tap", 9, Mode::Bridge, &place);
     let (tap, wire) = (place.socket("tap"), lab.far.socket("x0"));
     assert!(!lab.sub("vm1").link.is_running(), "its carrier is its connection");
-    let one = connect(&lab, &dir, &sockets[0]);
-    let two = connect(&lab, &dir, &sockets[1]);
+    let mut one = connect(&lab, &dir, &sockets[0]);
+    let mut two = connect(&lab, &dir, &sockets[1]);
     let status = lab.sub("vm1");
     let program = status.program.unwrap();
     assert_eq!(program.program.unwrap().pid, std::process::id());
     assert_eq!(program.peer.unwrap(), dir.path().join("vm1.far").display().to_string());
     assert!(status.link.is_running() && status.all_groups && status.index == 0);
 
-    let sent = frame(mac(2), mac(1), 1);
-    one.send(&sent);
-    two.wait_for(&sent);
-    two.send(&frame(mac(9), mac(2), 2));
-    assert_eq!(next(&tap, common::PATIENCE), Some(2));
-    let from_tap = frame(mac(1), mac(9), 3);
-    send(&tap, &from_tap);
-    one.wait_for(&from_tap);
-    one.send(&frame(mac(0xff), mac(1), 4));
-    assert_eq!(next(&wire, common::PATIENCE), Some(4));
-    let from_wire = frame(mac(2), mac(0xff), 5);
-    send(&wire, &from_wire);
-    two.wait_for(&from_wire);
-    let broadcast = frame(MacAddr::BROADCAST, mac(1), 6);
-    one.send(&broadcast);
-    two.wait_for(&broadcast);
-    assert_eq!(next(&tap, common::PATIENCE), Some(6));
-    assert_eq!(next(&wire, common::PATIENCE), Some(6));
-
+    exchange(&mut one, &mut two, &tap, &wire);
     // More than one batch, and more than the queue of the other one holds.
     for number in 0..200 {
         one.send(&frame(mac(2), mac(1), number));
@@ -149,35 +128,7 @@ fn a_program_that_does_not_read_loses_frames_and_blocks_nobody() {
     for io in [PortIo::Auto, PortIo::Plain] {
         let (lab, dir) = (Lab::new(io), Scratch::new());
         let sockets = ports(&lab, &dir, ["vm1", "vm2", "vm3"]);
-        let one = connect(&lab, &dir, &sockets[0]);
-        let slow = connect(&lab, &dir, &sockets[1]);
-        let other = connect(&lab, &dir, &sockets[2]);
-        let full = || lab.counters().subs[1].1.lost[DropReason::Full];
-        let mut long = frame(mac(2), mac(1), 0);
-        long.resize(1514, 0);
-        let mut sent = 0;
-        until("its queue to be full", || {
-            (0..64).for_each(|_| one.send(&long));
-            sent += 64;
-            full() > 0
-        });
-        let last = frame(mac(3), mac(1), 1);
-        one.send(&last);
-        other.wait_for(&last);
-        until("everything to be counted", || {
-            let stats = &lab.counters().subs[0].1;
-            stats.received.frames - stats.dropped[DropReason::Runt] == sent + 1
-        });
-        let kept = lab.counters().subs[1].1.delivered.frames;
-        assert_eq!(kept + full(), sent, "{}", losses(&lab.parent()));
-        // What was queued arrives when it reads again, and then new frames do.
-        for _ in 0..kept {
-            assert_eq!(slow.next(), long);
-        }
-        let fresh = frame(mac(2), mac(3), 2);
-        other.send(&fresh);
-        assert_eq!(slow.next(), fresh);
-        assert!(lab.counters().is_balanced());
+        overflow(&lab, &mut sockets.map(|socket| connect(&lab, &dir, &socket)));
     }
 }
 
@@ -188,7 +139,7 @@ fn one_program_at_a_time_is_connected_until_its_socket_is_closed() {
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
     let [first, second] = ports(&lab, &dir, ["vm1", "vm2"]);
-    let two = connect(&lab, &dir, &second);
+    let mut two = connect(&lab, &dir, &second);
     let one = connect(&lab, &dir, &first);
     let next = Program::new(&dir, "another", &first);
     let refused = next.socket.send_to(&RUNT, &first).unwrap_err();
@@ -200,7 +151,7 @@ fn one_program_at_a_time_is_connected_until_its_socket_is_closed() {
     assert!(!lab.sub("vm1").link.is_running());
     two.send(&frame(mac(1), mac(2), 2));
     until("nobody to be there", || lab.counters().subs[0].1.lost[DropReason::Down] == 1);
-    let one = connect(&lab, &dir, &first);
+    let mut one = connect(&lab, &dir, &first);
     let sent = frame(mac(1), mac(2), 3);
     two.send(&sent);
     one.wait_for(&sent);
@@ -248,12 +199,12 @@ fn a_sender_that_cannot_be_answered_is_refused_and_the_next_one_is_not() {
     let unbound = UnixDatagram::unbound().unwrap();
     unbound.send_to(&RUNT, &socket).unwrap();
     until("the reason", || ended(&lab.sub("vm1")).contains("it is not bound"));
-    let moved = Program::new(&dir, "moved", &socket);
+    let mut moved = Program::new(&dir, "moved", &socket);
     std::fs::remove_file(dir.path().join("moved")).unwrap();
     // Until the next sweep the socket is there and nobody looks.
     moved.send(&RUNT);
     until("the reason", || ended(&lab.sub("vm1")).contains("No such file"));
-    let elsewhere = Program::new(&dir, "elsewhere", &socket);
+    let mut elsewhere = Program::new(&dir, "elsewhere", &socket);
     elsewhere.socket.connect(dir.path().join("elsewhere")).unwrap();
     elsewhere.send(&RUNT);
     until("the reason", || ended(&lab.sub("vm1")).contains("connected to another one"));
@@ -268,7 +219,7 @@ fn a_program_comes_back_after_its_worker_has_failed_and_the_socket_goes_with_the
     }
     let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
     let [socket] = ports(&lab, &dir, ["vm1"]);
-    let one = connect(&lab, &dir, &socket);
+    let mut one = connect(&lab, &dir, &socket);
     lab.engine().run_on_worker(PARENT, 0, || panic!("a test")).unwrap();
     // There is no status while its worker is being replaced.
     let subs = || lab.engine().status().unwrap().into_iter().flat_map(|parent| parent.subs);

@@ -16,8 +16,8 @@ use umacvlan_engine::engine::LinkAttribute;
 use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
 
-use common::program::{add, ended, is_connected, options};
-use common::{Lab, PARENT, Place, frame, losses, mac, next, reaches, send, several, until};
+use common::program::{Peer, add, ended, exchange, is_connected, options, overflow};
+use common::{Lab, PARENT, Place, frame, losses, mac, next, reaches, several, until};
 
 const KIND: ProgramKind = ProgramKind::Stream;
 
@@ -31,13 +31,8 @@ impl Program {
         Self(stream)
     }
 
-    fn send(&mut self, frame: &[u8]) {
-        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
-        self.0.write_all(&[&length, frame].concat()).unwrap();
-    }
-
     /// The next frame, or `None` at the end of the connection.
-    fn next(&mut self) -> Option<Vec<u8>> {
+    fn next_or_end(&mut self) -> Option<Vec<u8>> {
         let mut length = [0; 4];
         match self.0.read_exact(&mut length) {
             Ok(()) => {}
@@ -48,10 +43,16 @@ impl Program {
         self.0.read_exact(&mut frame).unwrap();
         Some(frame)
     }
+}
 
-    /// Receives until this frame has arrived.
-    fn wait_for(&mut self, frame: &[u8]) {
-        while self.next().expect("the connection has ended") != frame {}
+impl Peer for Program {
+    fn send(&mut self, frame: &[u8]) {
+        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+        self.0.write_all(&[&length, frame].concat()).unwrap();
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        self.next_or_end().expect("the connection has ended")
     }
 }
 
@@ -74,34 +75,16 @@ fn forwards(io: PortIo) {
     assert_eq!(program.program.unwrap().pid, std::process::id());
     assert!(status.link.is_running() && status.all_groups && status.index == 0);
 
-    let sent = frame(mac(2), mac(1), 1);
-    one.send(&sent);
-    two.wait_for(&sent);
-    let to_tap = frame(mac(9), mac(2), 2);
-    two.send(&to_tap);
-    assert_eq!(next(&tap, common::PATIENCE), Some(2));
-    let from_tap = frame(mac(1), mac(9), 3);
-    send(&tap, &from_tap);
-    one.wait_for(&from_tap);
-    one.send(&frame(mac(0xff), mac(1), 4));
-    assert_eq!(next(&wire, common::PATIENCE), Some(4));
-    let from_wire = frame(mac(2), mac(0xff), 5);
-    send(&wire, &from_wire);
-    two.wait_for(&from_wire);
-
-    let broadcast = frame(umacvlan_core::MacAddr::BROADCAST, mac(1), 6);
-    one.send(&broadcast);
-    two.wait_for(&broadcast);
-    assert_eq!(next(&tap, common::PATIENCE), Some(6));
-    assert_eq!(next(&wire, common::PATIENCE), Some(6));
+    exchange(&mut one, &mut two, &tap, &wire);
     // Many frames in one piece, and one in many.
     let many: Vec<u8> = (0..500)
         .flat_map(|number| [&60_u32.to_be_bytes()[..], &frame(mac(2), mac(1), number)].concat())
         .collect();
     one.0.write_all(&many).unwrap();
     for number in 0..500 {
-        assert_eq!(two.next().unwrap(), frame(mac(2), mac(1), number));
+        assert_eq!(two.next(), frame(mac(2), mac(1), number));
     }
+    let sent = frame(mac(2), mac(1), 1);
     for piece in [&60_u32.to_be_bytes()[..], &sent].concat().chunks(7) {
         one.0.write_all(piece).unwrap();
     }
@@ -140,7 +123,7 @@ fn a_length_that_no_frame_has_ends_the_connection_and_disturbs_nobody() {
         one.send(&before);
         one.0.write_all(&length.to_be_bytes()).unwrap();
         two.wait_for(&before);
-        assert_eq!(one.next(), None, "{length}");
+        assert_eq!(one.next_or_end(), None, "{length}");
         until("the reason", || ended(&lab.sub("vm1")).contains(&length.to_string()));
     }
     let mut one = connect(&lab, &first, "vm1");
@@ -157,34 +140,9 @@ fn a_program_that_does_not_read_loses_frames_and_blocks_nobody() {
     }
     for io in [PortIo::Auto, PortIo::Plain] {
         let (lab, dir) = (Lab::new(io), Scratch::new());
-        let sockets =
-            [("vm1", 1), ("vm2", 2), ("vm3", 3)].map(|(name, n)| add(&lab, &dir, KIND, name, n));
-        let mut one = connect(&lab, &sockets[0], "vm1");
-        let mut slow = connect(&lab, &sockets[1], "vm2");
-        let mut other = connect(&lab, &sockets[2], "vm3");
-        let full = || lab.counters().subs[1].1.lost[DropReason::Full];
-        let mut long = frame(mac(2), mac(1), 0);
-        long.resize(1514, 0);
-        let mut sent = 0;
-        until("its queue to be full", || {
-            (0..64).for_each(|_| one.send(&long));
-            sent += 64;
-            full() > 0
-        });
-        let last = frame(mac(3), mac(1), 1);
-        one.send(&last);
-        other.wait_for(&last);
-        until("everything to be counted", || lab.counters().subs[0].1.received.frames == sent + 1);
-        let kept = lab.counters().subs[1].1.delivered.frames;
-        assert_eq!(kept + full(), sent, "{}", losses(&lab.parent()));
-        // What was queued arrives when it reads again, and then new frames do.
-        for _ in 0..kept {
-            assert_eq!(slow.next().unwrap(), long);
-        }
-        let fresh = frame(mac(2), mac(3), 2);
-        other.send(&fresh);
-        assert_eq!(slow.next().unwrap(), fresh);
-        assert!(lab.counters().is_balanced());
+        let sockets = [("vm1", 1), ("vm2", 2), ("vm3", 3)]
+            .map(|(name, n)| (name, add(&lab, &dir, KIND, name, n)));
+        overflow(&lab, &mut sockets.map(|(name, socket)| connect(&lab, &socket, name)));
     }
 }
 
@@ -254,7 +212,7 @@ fn attributes_are_set_by_request_and_the_socket_goes_with_the_link() {
     assert!(elsewhere.unwrap_err().to_string().contains("another process listens"));
     lab.engine().remove_sub(number).unwrap();
     assert!(!socket.exists());
-    assert_eq!(one.next(), None);
+    assert_eq!(one.next_or_end(), None);
 }
 
 #[test]
@@ -266,7 +224,7 @@ fn a_program_connects_again_after_its_worker_has_failed() {
     let socket = add(&lab, &dir, KIND, "vm1", 1);
     let mut one = connect(&lab, &socket, "vm1");
     lab.engine().run_on_worker(PARENT, 0, || panic!("a test")).unwrap();
-    while one.next().is_some() {}
+    while one.next_or_end().is_some() {}
     // There is no status while its worker is being replaced.
     let subs = || lab.engine().status().unwrap().into_iter().flat_map(|parent| parent.subs);
     until("the reason", || subs().any(|sub| ended(&sub).contains("worker")));

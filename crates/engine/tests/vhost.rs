@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use umacvlan_core::options::{PortIo, ProgramKind};
-use umacvlan_core::{DropReason, MacAddr, MacvlanSettings, Mode};
+use umacvlan_core::{DropReason, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{ProgramPlace, ProgramPort, ProgramStatus, SubOptions};
 use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_sys::port_socket::SocketOwner;
@@ -20,7 +20,8 @@ use umacvlan_testkit::vhost_user::{
 };
 use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
 
-use common::{Lab, PARENT, Place, frame, losses, mac, next, send, until};
+use common::program::{Peer, exchange};
+use common::{Lab, PARENT, Place, frame, losses, mac, next, until};
 
 /// Feature bits of virtio: partial checksums and GSO packets for the program.
 const GUEST_CSUM: u64 = 1 << 1;
@@ -60,6 +61,16 @@ fn add_as(lab: &Lab, path: PathBuf, name: &str, (n, client): (u8, bool)) -> Path
     path
 }
 
+impl Peer for VhostUser {
+    fn send(&mut self, frame: &[u8]) {
+        Self::send(self, frame);
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        self.next_with().1
+    }
+}
+
 fn connect(lab: &Lab, path: &Path, name: &str, features: u64) -> VhostUser {
     let program = VhostUser::connect(path, features);
     until("the rings to be served", || is_running(lab, name));
@@ -97,24 +108,8 @@ fn forwards(io: PortIo, features: u64) {
     assert_eq!((vhost.memory, vhost.regions), (MEMORY, 1));
     assert_eq!(vhost.features.contains(&"MRG_RXBUF"), features & MRG_RXBUF != 0);
 
+    exchange(&mut one, &mut two, &tap, &wire);
     let sent = frame(mac(2), mac(1), 1);
-    one.send(&sent);
-    two.wait_for(&sent);
-    two.send(&frame(mac(9), mac(2), 2));
-    assert_eq!(next(&tap, common::PATIENCE), Some(2));
-    let from_tap = frame(mac(1), mac(9), 3);
-    send(&tap, &from_tap);
-    one.wait_for(&from_tap);
-    one.send(&frame(mac(0xff), mac(1), 4));
-    assert_eq!(next(&wire, common::PATIENCE), Some(4));
-    let from_wire = frame(mac(2), mac(0xff), 5);
-    send(&wire, &from_wire);
-    two.wait_for(&from_wire);
-    let broadcast = frame(MacAddr::BROADCAST, mac(1), 6);
-    one.send(&broadcast);
-    two.wait_for(&broadcast);
-    assert_eq!(next(&tap, common::PATIENCE), Some(6));
-    assert_eq!(next(&wire, common::PATIENCE), Some(6));
     // More than a turn reads, some rounds of the ring, and from a worker that has slept.
     for round in 0..5 {
         let numbers = || round * 200..(round + 1) * 200;
