@@ -3,6 +3,7 @@
 //! Both ends use ordinary sockets, the same for every [`Provider`](crate::site::Provider).
 
 mod frames;
+mod machine_cpu;
 mod pattern;
 mod round_trip;
 mod stream;
@@ -16,6 +17,7 @@ use crate::error::{LabError, Result};
 use crate::station::Station;
 
 pub use frames::{FrameRate, frame_rate};
+pub use machine_cpu::MachineCpu;
 pub use round_trip::{RoundTrips, round_trips, spaced_round_trips};
 pub use stream::{Throughput, check_congestion, tcp_throughput};
 pub use streams::{StreamWindow, Streams};

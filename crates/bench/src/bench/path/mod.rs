@@ -6,7 +6,6 @@
 mod busy_loops;
 mod copies;
 mod idle;
-mod machine_cpu;
 mod neighbour;
 mod offloads;
 mod ovs;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use umacvlan_lab::measure::{Path, round_trips, tcp_throughput};
+use umacvlan_lab::measure::{MachineCpu, Path, round_trips, tcp_throughput};
 use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 use umacvlan_mlrsearch::{Goal, Limits, Trial, search};
 
 use super::copies;
 use super::idle::idle;
-use super::machine_cpu::MachineCpu;
 use super::neighbour::neighbour;
 use super::peer::{Testbed, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};

@@ -15,20 +15,21 @@ const USED: [usize; 5] = [0, 1, 2, 5, 6];
 const TICKS: f64 = 100.0;
 
 /// The start of a measurement.
-pub(super) struct MachineCpu {
+#[derive(Clone, Copy, Debug)]
+pub struct MachineCpu {
     ticks: u64,
     start: Instant,
 }
 
 impl MachineCpu {
     /// Begins. `None` where `/proc/stat` cannot be read.
-    pub(super) fn begin() -> Option<Self> {
+    pub fn begin() -> Option<Self> {
         Some(Self { ticks: used_ticks()?, start: Instant::now() })
     }
 
     /// Processors in use since the beginning, on average: 1.5 is one and half of another. Never zero:
     /// less than a tick counts as one.
-    pub(super) fn processors(&self) -> Option<f64> {
+    pub fn processors(&self) -> Option<f64> {
         let ticks = used_ticks()?.checked_sub(self.ticks)?;
         let elapsed = self.start.elapsed();
         (elapsed > Duration::ZERO).then(|| ticks.max(1) as f64 / TICKS / elapsed.as_secs_f64())
