@@ -142,6 +142,7 @@ pub(super) fn quantity(unit: &str) -> &'static str {
         "bit/s" => "throughput",
         "copies" => "copies received for each frame sent",
         "of an equal share" => "share",
+        "ratio" => "ratio to kernel macvlan",
         "segments" => "segments sent again",
         "frames/s" => "rate",
         "ns/frame" => "time for each frame",

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::{Category, Chart, Dot, Series, Style};
+use super::chart::{Category, Chart, Dot, RATIO, Series, Style};
 use crate::bench::look::Look;
-use crate::bench::report::{Key, Point, Report};
-use crate::bench::summary::Interval;
+use crate::bench::report::{Better, Key, Point, Report};
+use crate::bench::summary::{Interval, Ratio};
 use crate::bench::words;
 
 /// The kinds of charts.
@@ -19,6 +19,10 @@ enum Kind {
     Modes,
     /// The percentiles in `extra`.
     Percentiles,
+    /// The ratio to the kernel's macvlan, for each kind of traffic.
+    Ratios,
+    /// The same of one kind of traffic, for each mode.
+    RatiosByMode,
     /// The measure, over the frame size.
     Sizes,
     /// The measure, over the number of sub-interfaces.
@@ -27,7 +31,7 @@ enum Kind {
     SubsByMode,
 }
 
-/// All charts of the report: throughput, then latency, cost and amplification.
+/// All charts of the report: throughput, then latency, cost, amplification and ratios.
 pub(super) fn of(report: &Report) -> Vec<Chart> {
     let kinds = [
         Kind::Sizes,
@@ -37,6 +41,8 @@ pub(super) fn of(report: &Report) -> Vec<Chart> {
         Kind::SubsByMode,
         Kind::Copies,
         Kind::CopiesByMode,
+        Kind::Ratios,
+        Kind::RatiosByMode,
     ];
     kinds.into_iter().flat_map(|kind| of_kind(&report.points, kind)).collect()
 }
@@ -66,6 +72,7 @@ impl Kind {
             Self::Copies | Self::CopiesByMode => point.extra.contains_key(COPIES),
             Self::Modes => !is_cost(point),
             Self::Percentiles => percentiles(point).count() > 1,
+            Self::Ratios | Self::RatiosByMode => to_kernel(point).is_some(),
             Self::Sizes => point.key.size.is_some() && !is_cost(point),
             Self::Subs => true,
             // A hash table has no modes.
@@ -84,6 +91,10 @@ impl Kind {
             Self::Percentiles => {
                 format!("Percentiles: {path}, {mode}, {traffic}, {size}, {subs} subs, {measure}")
             }
+            Self::Ratios => {
+                format!("Ratio by traffic: {measure}, {path}, {mode}, {subs} subs")
+            }
+            Self::RatiosByMode => format!("Ratio by mode: {measure}, {path}, {traffic}, {size}"),
             Self::Sizes => {
                 format!("{measure} by size: {path}, {mode}, {traffic}, {subs} subs, {unit}")
             }
@@ -114,6 +125,14 @@ impl Kind {
                 format!("{}: percentiles", words::distribution(&key.measure)),
                 format!("{path}, mode {mode}, {traffic}, {subs}"),
             ),
+            Self::Ratios => (
+                format!("{measure} relative to kernel macvlan"),
+                format!("{path}, mode {mode}, {subs}; {}", direction(point)),
+            ),
+            Self::RatiosByMode => (
+                format!("{measure} relative to kernel macvlan by mode"),
+                format!("{path}, {traffic}; {}", direction(point)),
+            ),
             Self::Sizes => (
                 format!("{measure} by frame size"),
                 format!("{path}, mode {mode}, {traffic}, {subs}"),
@@ -142,7 +161,9 @@ impl Kind {
             Self::Copies => is_flood && is_line,
             Self::CopiesByMode => is_flood,
             Self::Modes => series.len() > 1 && (categories.len() > 1 || first.key.size.is_none()),
-            Self::Percentiles | Self::Sizes | Self::Subs => is_line,
+            Self::Percentiles | Self::Ratios | Self::RatiosByMode | Self::Sizes | Self::Subs => {
+                is_line
+            }
             Self::SubsByMode => is_line && series.len() > 1,
         };
         let dots =
@@ -156,10 +177,11 @@ impl Kind {
         });
         let unit = match self {
             Self::Copies | Self::CopiesByMode => COPIES,
+            Self::Ratios | Self::RatiosByMode => RATIO,
             _ => first.unit.as_str(),
         };
         let style = match self {
-            Self::CopiesByMode | Self::Modes => Style::Marks,
+            Self::CopiesByMode | Self::Modes | Self::Ratios | Self::RatiosByMode => Style::Marks,
             _ => Style::Lines,
         };
         let ((title, subtitle), unit) = (self.headings(first), unit.to_owned());
@@ -194,8 +216,9 @@ impl Kind {
     const fn x(self) -> &'static str {
         match self {
             Self::Copies | Self::Subs | Self::SubsByMode => "number of sub-interfaces",
-            Self::CopiesByMode | Self::Modes => "mode of the sub-interfaces",
+            Self::CopiesByMode | Self::Modes | Self::RatiosByMode => "mode of the sub-interfaces",
             Self::Percentiles => "percentile",
+            Self::Ratios => "frame size of unicast frames with FCS [bytes], or other traffic",
             Self::Sizes => "frame size with FCS [bytes]",
         }
     }
@@ -218,6 +241,17 @@ impl Kind {
             Self::Percentiles => {
                 let dot = |(rank, name, value): (f64, &str, f64)| (rank, named(name), bare(value));
                 percentiles(point).map(dot).collect()
+            }
+            Self::Ratios | Self::RatiosByMode => {
+                let (rank, name) = match self {
+                    Self::Ratios => workload(&point.key),
+                    _ => (0.0, point.key.mode.clone()),
+                };
+                let dot = |ratio: &Ratio| {
+                    let &Ratio { value, low, high, interval, .. } = ratio;
+                    (rank, named(&name), Dot { value, low, high, interval })
+                };
+                to_kernel(point).map(dot).into_iter().collect()
             }
             Self::Sizes => over(point.key.size.unwrap_or_default(), whole),
             Self::Subs | Self::SubsByMode => over(point.key.subs, whole),
@@ -268,6 +302,29 @@ fn percentiles(point: &Point) -> impl Iterator<Item = (f64, &str, f64)> {
     })
 }
 
+/// The ratio of a point to the kernel's macvlan.
+fn to_kernel(point: &Point) -> Option<&Ratio> {
+    point.ratio.as_ref().filter(|ratio| ratio.to == "kernel")
+}
+
+/// Which side of 1 is better.
+const fn direction(point: &Point) -> &'static str {
+    match point.better {
+        Better::Higher => "above 1 is better",
+        Better::Lower => "below 1 is better",
+    }
+}
+
+/// The traffic of a point in few letters, with its rank: unicast frames are told by their size, and
+/// others by their name, with a size only if it is not the smallest.
+fn workload(key: &Key) -> (f64, String) {
+    match (key.traffic.as_str(), key.size) {
+        ("unicast", Some(size)) => (f64::from(size), size.to_string()),
+        (other, None | Some(SMALLEST)) => (f64::MAX, other.to_owned()),
+        (other, Some(size)) => (f64::MAX, format!("{other} {size}")),
+    }
+}
+
 /// True if other modes were measured as this point was, so that one chart shows all of them.
 fn has_other_modes(points: &[Point], point: &Point) -> bool {
     let of_mode = |key: &Key| Key { mode: point.key.mode.clone(), ..key.clone() };
@@ -281,6 +338,9 @@ fn is_cost(point: &Point) -> bool {
 
 /// The figure in `extra` for the copies received for each frame sent.
 const COPIES: &str = "copies";
+
+/// The smallest frame of Ethernet, with its FCS.
+const SMALLEST: u32 = 64;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -8,10 +8,10 @@ use std::fmt::Write;
 use super::layout::{LEGEND_TEXT, LETTER, LINE, Layout, SAMPLE, Width, with_room};
 use super::marks::{is_outside, shape, whisker};
 use super::scale::Scale;
-use super::{Chart, Dot, Series, Style, present};
+use super::{Chart, Dot, RATIO, Series, Style, present};
 use crate::bench::look::{DARK_GROUND, DARK_INK, LIGHT_GROUND, LIGHT_INK, Look};
 use crate::bench::summary::Interval;
-use crate::bench::unit::human;
+use crate::bench::unit::{digits, human};
 use crate::bench::words;
 
 impl Chart {
@@ -90,6 +90,14 @@ impl Chart {
                 scale.tick(tick),
             );
         }
+        if let Some(value) = self.reference() {
+            let y = layout.y(scale.place(value));
+            let _ = writeln!(
+                svg,
+                "<line class=\"axis reference\" x1=\"{left}\" x2=\"{right}\" y1=\"{y:.2}\" \
+                 y2=\"{y:.2}\" stroke=\"#{LIGHT_INK:06x}\" stroke-width=\"1.5\"/>",
+            );
+        }
         let names: Vec<&str> = self.categories.iter().map(|it| it.name.as_str()).collect();
         let centres = layout.centres(self);
         for at in with_room(&names, &centres, LETTER) {
@@ -141,6 +149,7 @@ impl Chart {
     fn mark_title(&self, series: &Series, at: usize, dot: &Dot) -> String {
         let value = |value| match self.unit.as_str() {
             "copies" => format!("{value:.1} copies"),
+            RATIO => digits(value),
             unit => words::printed(&human(value, unit)),
         };
         let interval = dot.interval.ends(dot.low, dot.high).map(|(low, high)| {
@@ -159,8 +168,13 @@ impl Chart {
         let has = |kind| self.dots().any(|dot| dot.interval == kind);
         let is_cut = |(low, high)| is_outside(scale.place(low)) || is_outside(scale.place(high));
         let cut = self.dots().filter_map(|dot| dot.interval.ends(dot.low, dot.high)).any(is_cut);
+        let certain = match self.unit.as_str() {
+            RATIO => "Lines with caps are 95 % intervals of the median of the ratios.",
+            _ => "Lines with caps are 95 % intervals of the median.",
+        };
         let parts = [
-            (has(Interval::Confidence), "Lines with caps are 95 % intervals of the median."),
+            (self.reference().is_some(), "The line at 1 is kernel macvlan."),
+            (has(Interval::Confidence), certain),
             (has(Interval::Range), "Dotted lines are ranges of two to five trials."),
             (cut, "Arrows: the interval is longer than drawn."),
         ];

@@ -33,6 +33,9 @@ pub(super) struct Chart {
     pub(super) series: Vec<Series>,
 }
 
+/// The unit of ratios to the kernel's macvlan.
+pub(super) const RATIO: &str = "ratio";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// The marks of a series are joined by lines.
@@ -70,6 +73,11 @@ impl Chart {
     /// The name of the chart's file.
     pub(super) fn file_name(&self) -> String {
         format!("{}.svg", self.name)
+    }
+
+    /// The value at which a line is drawn, to which others are compared.
+    pub(super) fn reference(&self) -> Option<f64> {
+        (self.unit == RATIO).then_some(1.0)
     }
 
     /// True if the horizontal axis is one of numbers, and logarithmic.

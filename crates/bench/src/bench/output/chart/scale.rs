@@ -1,6 +1,6 @@
 //! [`Scale`]: the vertical axis of a chart, its unit and its ticks.
 
-use super::{Chart, Style};
+use super::{Chart, RATIO, Style};
 use crate::bench::unit::axis;
 use crate::bench::words;
 
@@ -26,7 +26,7 @@ impl Scale {
         let highest = values().fold(0.0, f64::max);
         let ends = chart.dots().filter_map(|dot| dot.interval.ends(dot.low, dot.high));
         let ends = ends.map(|(_, high)| high.min(BEYOND * highest));
-        let top = ends.fold(highest, f64::max);
+        let top = ends.chain(chart.reference()).fold(highest, f64::max);
         let (low, high, is_log, ticks) =
             match chart.style == Style::Lines && lowest > 0.0 && highest > WIDE * lowest {
                 true => logarithmic(lowest, top),
@@ -55,7 +55,8 @@ impl Scale {
     pub(in super::super) fn label(&self, chart: &Chart) -> String {
         let quantity = words::quantity(&chart.unit);
         let unit = words::printed(&self.unit);
-        let unit = if chart.unit == "copies" { String::new() } else { format!(" [{unit}]") };
+        let is_counted = ["copies", RATIO].contains(&chart.unit.as_str());
+        let unit = if is_counted { String::new() } else { format!(" [{unit}]") };
         let log = if self.is_log { ", logarithmic" } else { "" };
         format!("{quantity}{unit}{log}")
     }

@@ -33,6 +33,20 @@ pub(in super::super) fn in_json(
         let number = |name: &str| key[name].as_u64().map(|number| number.to_string());
         let has = |part: &str| format!("-{}-", chart.name).contains(&format!("-{part}-"));
         let kind = &chart.name;
+        if kind.starts_with("ratio-by-traffic-") {
+            let size = number("size").unwrap_or_else(|| "64".to_owned());
+            let names = match text("traffic").as_str() {
+                "unicast" => vec![size],
+                other if size == "64" => vec![other.to_owned()],
+                other => vec![format!("{other} {size}")],
+            };
+            return has(&text("measure"))
+                && has(&text("path"))
+                && has(&text("mode"))
+                && has(&format!("{}-subs", number("subs").unwrap()))
+                && text("peer") == series
+                && names.contains(&category.to_owned());
+        }
         let by_subs =
             kind.contains("by-sub-interfaces") || kind.starts_with("flood-amplification-wire");
         let by_modes = kind.contains("by-sub-interfaces-and-mode");
@@ -53,6 +67,7 @@ pub(in super::super) fn in_json(
     let figure = match &chart.name {
         name if name.starts_with("flood") => &point["extra"]["copies"],
         name if name.starts_with("percentiles") => &point["extra"][category],
+        name if name.starts_with("ratio") => &point["ratio"]["value"],
         _ => &point["summary"]["median"],
     };
     figure.as_f64().unwrap()
@@ -82,6 +97,8 @@ fn every_chart_shows_the_numbers_of_the_json() {
         "mrr-by-size",
         "mrr-by-sub",
         "percentiles-wire-to",
+        "ratio-by-mode",
+        "ratio-by-traffic",
         "throughput-by-mode",
     ] {
         assert!(kinds.iter().any(|found| found == kind), "{kind}: {kinds:?}");
@@ -199,6 +216,54 @@ fn cost_is_drawn_over_the_number_of_sub_interfaces_for_each_mode() {
     let modes: Vec<_> = chart.series.iter().map(|series| series.name.as_str()).collect();
     assert_eq!(modes, ["bridge", "passthru", "private", "source", "vepa"]);
     assert!(chart.is_numeric());
+}
+
+#[test]
+fn ratios_have_a_line_at_one_and_the_intervals_of_the_report() {
+    let chart = charts("ratio-by-traffic-mrr-wire-to-sub-bridge-1").remove(0);
+    let sizes = [128, 256, 512, 1024, 1280, 1518].map(|size| format!("udp {size}"));
+    let wanted: Vec<&str> =
+        ["udp"].into_iter().chain(sizes.iter().map(String::as_str)).chain(["broadcast"]).collect();
+    assert_eq!(categories(&chart), wanted);
+    assert_eq!(chart.title, "Frames received at full load relative to kernel macvlan");
+    let end = "mode bridge, 1 sub-interface; above 1 is better";
+    assert!(chart.subtitle.ends_with(end), "{}", chart.subtitle);
+    let names: Vec<_> = chart.series.iter().map(|series| series.name.as_str()).collect();
+    assert_eq!(names, ["umacvlan"], "only ours have a ratio");
+
+    let json = points(&fixtures::report());
+    let ratio = &json[0]["ratio"];
+    let (dot, end) = (chart.series[0].dots[0].unwrap(), |name: &str| ratio[name].as_f64().unwrap());
+    assert_eq!((dot.low, dot.high), (end("low"), end("high")));
+    assert_eq!(dot.interval, Interval::Confidence);
+    let svg = chart.render(Width::Wide);
+    assert!(svg.contains(">ratio to kernel macvlan<"), "{svg}");
+    assert!(svg.contains(&format!("umacvlan, udp: 0.{}", &format!("{:.3}", dot.value)[2..])));
+    let place =
+        |line: &str| line.split_once(" y1=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let line = svg.lines().find(|line| line.contains("reference")).map(place).unwrap();
+    // The ticks are in front of it, and one of them is at 1.
+    let ticks: Vec<&str> = svg.lines().filter(|line| line.contains("class=\"tick\"")).collect();
+    let one = ticks.iter().position(|line| line.contains(">1<")).unwrap();
+    let grids: Vec<&str> = svg.lines().filter(|line| line.contains("stroke-opacity")).collect();
+    assert_eq!(line, place(grids[one]));
+}
+
+#[test]
+fn charts_of_other_units_have_no_line_to_compare_with() {
+    for chart in of(&fixtures::report()) {
+        let is_ratio = chart.name.starts_with("ratio");
+        assert_eq!(chart.render(Width::Wide).contains("reference"), is_ratio, "{}", chart.name);
+    }
+}
+
+#[test]
+fn a_ratio_to_another_peer_is_in_no_chart() {
+    let mut report = fixtures::report();
+    report.points.iter_mut().filter_map(|point| point.ratio.as_mut()).for_each(|ratio| {
+        ratio.to = "bridge".to_owned();
+    });
+    assert!(!of(&report).iter().any(|chart| chart.name.starts_with("ratio")));
 }
 
 #[test]

@@ -17,6 +17,14 @@ pub(super) fn render(chart: &Chart, size: Size, font: Font) -> String {
             writeln!(text, "\\definecolor{{series{number}}}{{HTML}}{{{:06X}}}", series.look.light);
     }
     axis(chart, &scale, &places, (size, font), &mut text);
+    if let Some(value) = chart.reference() {
+        let (Places { first, last, .. }, value) = (&places, value * scale.factor);
+        let _ = writeln!(
+            text,
+            "\\addplot[forget plot, mark=none, black, line width=0.6pt] coordinates \
+             {{({first},{value}) ({last},{value})}};"
+        );
+    }
     for (number, series) in chart.series.iter().enumerate() {
         plot(chart, number, series, (&scale, &places), &mut text);
     }

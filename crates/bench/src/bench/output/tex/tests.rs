@@ -92,6 +92,18 @@ fn every_figure_shows_the_numbers_of_the_json() {
 }
 
 #[test]
+fn a_figure_of_ratios_has_a_line_at_one() {
+    for chart in charts::of(&fixtures::report()) {
+        let text = figure::render(&chart, SIZE, FONT);
+        let lines = text.lines().filter(|line| line.contains("mark=none, black"));
+        let lines: Vec<Vec<f64>> =
+            lines.map(|line| values(line.split_once("coordinates").unwrap().1)).collect();
+        let wanted = if chart.name.starts_with("ratio") { vec![vec![1.0, 1.0]] } else { vec![] };
+        assert_eq!(lines, wanted, "{}", chart.name);
+    }
+}
+
+#[test]
 fn an_interval_is_drawn_as_far_as_the_axis_reaches() {
     let mut chart = charts::of(&fixtures::report()).remove(0);
     let dot = chart.series[0].dots[0].as_mut().unwrap();
