@@ -21,6 +21,7 @@ macro_rules! grammar {
 }
 
 grammar!(
+    "../../umacvlan/ip/addressing.rs" addressing,
     "../../umacvlan/ip/command.rs" command,
     "../../umacvlan/ip/error.rs" error,
     "../../umacvlan/ip/help.rs" help,

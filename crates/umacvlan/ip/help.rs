@@ -125,7 +125,10 @@ MACVLAN: mode private|vepa|bridge|passthru|source   vepa if a new link is given 
 
 const QUEUE: &str = "         bcqueuelen FRAMES  group frames that may wait
          bclim N            how many links a group may have before its frames wait
-         macnat on          of the first link: all links of the parent send with its address";
+         macnat on          of the first link: all links of the parent send with its address
+         dhcp on            of a new link: its address is from a DHCP server
+         dhcp_client_id TEXT, dhcp_hostname NAME   who it is to that server
+         host IP[,IP...]|off   the host reaches it there; host_address IP: the host's own address";
 
 const LINK_EXAMPLES: &str = "
 Examples:

@@ -70,8 +70,13 @@ pub(super) enum LinkWord {
 pub(super) enum MacvlanWord {
     Bclim,
     Bcqueuelen,
+    Dhcp,
+    DhcpClientId,
+    DhcpHostname,
     Flag,
     Help,
+    Host,
+    HostAddress,
     /// A limit.
     Limit(&'static LimitWord),
     Macaddr,
@@ -248,19 +253,28 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; WORDS] = {
     table[4] =
         Keyword::prefix("bcqueuelen", MacvlanWord::Bcqueuelen).takes(Operand::Any).offered(ADD_SET);
     table[5] = Keyword::prefix("help", MacvlanWord::Help);
-    table[6] = Keyword::whole("macnat", MacvlanWord::Macnat)
-        .takes(Operand::Words(&["off", "on"]))
+    table[6] = Keyword::whole("macnat", MacvlanWord::Macnat).takes(ON_OFF).offered(ADD);
+    table[7] = Keyword::whole("dhcp", MacvlanWord::Dhcp).takes(ON_OFF).offered(ADD);
+    table[8] = Keyword::whole("dhcp_client_id", MacvlanWord::DhcpClientId)
+        .takes(Operand::Any)
         .offered(ADD);
+    table[9] =
+        Keyword::whole("dhcp_hostname", MacvlanWord::DhcpHostname).takes(Operand::Any).offered(ADD);
+    table[10] = Keyword::whole("host", MacvlanWord::Host).takes(Operand::Any).offered(ADD_SET);
+    table[11] = Keyword::whole("host_address", MacvlanWord::HostAddress)
+        .takes(Operand::Any)
+        .offered(ADD_SET);
     let mut at = 0;
     while at < FLAGS {
         let flag = MacvlanFlag::ALL[FLAGS - 1 - at];
-        table[7 + at] = Keyword::prefix(flag.name(), MacvlanWord::Setting(flag)).offered(ADD_SET);
+        table[FIXED + at] =
+            Keyword::prefix(flag.name(), MacvlanWord::Setting(flag)).offered(ADD_SET);
         at += 1;
     }
     let mut at = 0;
     while at < LIMITS.len() {
         let word = &LIMITS[at];
-        table[7 + FLAGS + at] = Keyword::whole(word.name, MacvlanWord::Limit(word))
+        table[FIXED + FLAGS + at] = Keyword::whole(word.name, MacvlanWord::Limit(word))
             .takes(Operand::Any)
             .offered(ADD_SET);
         at += 1;
@@ -269,14 +283,17 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; WORDS] = {
     while at < RuleWord::ALL.len() {
         let word = RuleWord::ALL[at];
         let operand = if word.is_list() { EDITS } else { Operand::Words(&["off", "on"]) };
-        table[7 + FLAGS + LIMITS.len() + at] =
+        table[FIXED + FLAGS + LIMITS.len() + at] =
             Keyword::whole(word.name(), MacvlanWord::Rule(word)).takes(operand).offered(ADD_SET);
         at += 1;
     }
     table
 };
 
-const WORDS: usize = 7 + FLAGS + LIMITS.len() + RuleWord::ALL.len();
+/// Keywords that stand in the table one by one.
+const FIXED: usize = 12;
+
+const WORDS: usize = FIXED + FLAGS + LIMITS.len() + RuleWord::ALL.len();
 
 /// What `port` may be after `type macvlan`, where it is the only keyword in addition to those of `ip`.
 pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", PortWord::Port)

@@ -166,8 +166,13 @@ impl<'a> LinkArgs<'a> {
 
     /// The change of the link `name`. `ip` reports these errors after those about devices.
     fn change(&self, name: &str) -> Result<LinkChange, CommandError> {
+        let mut host = None;
         let macvlan = match self.kind.map(link_kind) {
-            Some(Some(kind)) => Some(self.macvlan(kind)?.change(kind)?),
+            Some(Some(kind)) => {
+                let macvlan = self.macvlan(kind)?;
+                host = macvlan.host_change()?;
+                Some(macvlan.change(kind)?)
+            }
             Some(None) if self.options.as_ref().is_some_and(|options| !options.is_empty()) => {
                 return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(MACVLAN_ONLY));
             }
@@ -178,7 +183,7 @@ impl<'a> LinkArgs<'a> {
             mac_address(bytes).ok_or_else(|| CommandError::new(FAILED, text))
         });
         Ok(LinkChange {
-            host: None,
+            host,
             macvlan,
             netns: self.netns.map(str::to_owned),
             address: address.transpose()?,

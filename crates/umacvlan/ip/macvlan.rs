@@ -7,6 +7,7 @@ use umacvlan_core::options::{LinkPort, PortKind, ProgramKind};
 use umacvlan_core::rules::{RuleOp, RuleWord, Rules, RulesChange};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
+use super::addressing::Addressing;
 use super::error::{CommandError, FAILED};
 use super::help;
 use super::keywords::{
@@ -14,7 +15,7 @@ use super::keywords::{
     macvlan_keywords,
 };
 use super::tokens::{Tokens, link_address, mac_address, number};
-use umacvlan_api::{LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{HostAccess, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 use umacvlan_text::suggest::did_you_mean;
 
 /// The options that were given.
@@ -30,6 +31,7 @@ pub(super) struct Macvlan {
     bclim: Option<i32>,
     limits: LimitsChange,
     rules: RulesChange,
+    addressing: Addressing,
     port: Option<LinkPort>,
     client: Option<String>,
     dev: Option<String>,
@@ -57,6 +59,17 @@ impl Macvlan {
                 Some(MacvlanWord::Bclim) => macvlan.bclim = Some(bclim(words.value()?)?),
                 Some(MacvlanWord::Bcqueuelen) => {
                     macvlan.bcqueuelen = Some(bcqueuelen(words.value()?)?);
+                }
+                Some(MacvlanWord::Dhcp) => macvlan.addressing.dhcp = Some(is_on(&mut words)),
+                Some(MacvlanWord::DhcpClientId) => {
+                    macvlan.addressing.client_id = Some(words.value()?.to_owned());
+                }
+                Some(MacvlanWord::DhcpHostname) => {
+                    macvlan.addressing.hostname = Some(words.value()?.to_owned());
+                }
+                Some(MacvlanWord::Host) => macvlan.addressing.host(words.value()?)?,
+                Some(MacvlanWord::HostAddress) => {
+                    macvlan.addressing.host_address(words.value()?)?;
                 }
                 Some(MacvlanWord::Flag) => macvlan.flag(words.value()?)?,
                 Some(MacvlanWord::Help) => {
@@ -129,6 +142,8 @@ impl Macvlan {
         spec.macnat = self.macnat.unwrap_or_default();
         (spec.user, spec.group, spec.client) = (self.user, self.group, self.client);
         spec.dev = self.dev;
+        spec.dhcp = self.addressing.new_dhcp()?;
+        spec.host = self.addressing.host_access()?.unwrap_or_default();
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
             return Err(CommandError::kernel(libc::EINVAL)
@@ -152,6 +167,12 @@ impl Macvlan {
             sources: list.map(|change| change.addresses).unwrap_or_default(),
         };
         Ok(())
+    }
+
+    /// How the host is to reach the link from now on; `None` if that stays.
+    pub(super) fn host_change(&self) -> Result<Option<HostAccess>, CommandError> {
+        self.addressing.check_unchanged_dhcp()?;
+        self.addressing.host_access()
     }
 
     /// The change of an existing link of this type.

@@ -4,6 +4,7 @@
 //! [`session`] sends requests to the daemon, and [`show`] prints the answer as text or JSON. A
 //! [`CommandError`] from any of them has the message and the exit status of `ip` for the same mistake.
 
+mod addressing;
 mod batch;
 mod command;
 mod error;

@@ -110,6 +110,36 @@ fn a_program_may_be_behind_an_interface() {
 }
 
 #[test]
+fn a_new_link_may_ask_a_dhcp_server_and_be_reached_by_the_host() {
+    let line = "add link p m1 type macvlan mode bridge dhcp dhcp_hostname web dhcp_client_id ab";
+    let (_, spec) = added(line);
+    let dhcp = spec.dhcp.unwrap();
+    assert_eq!((dhcp.hostname.as_deref(), dhcp.client_id.as_deref()), (Some("web"), Some("ab")));
+    assert_eq!(added("add link p m1 type macvlan dhcp off").1.dhcp, None);
+    let line = "add link p m1 type macvlan host 192.0.2.7,2001:db8::/64 host_address 192.0.2.1";
+    let (_, spec) = added(line);
+    let shown: Vec<_> = spec.host.to.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["192.0.2.7", "2001:db8::/64"]);
+    assert_eq!(spec.host.from, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(changed("set m1 type macvlan host 192.0.2.8").1.host.unwrap().to.len(), 1);
+    assert!(changed("set m1 type macvlan host off").1.host.unwrap().is_off());
+    assert_eq!(changed("set m1 type macvlan mode vepa").1.host, None);
+    for (line, words) in [
+        ("add link p m1 type macvlan dhcp_hostname web", "are for a link with dhcp on"),
+        ("add link p m1 type macvlan dhcp on dhcp_hostname a_b", "expected letters"),
+        ("add link p m1 type macvlan host_address 192.0.2.1", "host_address is for a link that"),
+        ("add link p m1 type macvlan host web", "argument of \"host\" must be"),
+        ("add link p m1 type macvlan host_address 192.0.2.0/24", "\"host_address\" must be"),
+        ("set m1 type macvlan dhcp on", "does not begin or end to use DHCP"),
+    ] {
+        let error = parsed(line).expect_err(line).to_string();
+        let whole =
+            error.contains(words) || words.starts_with("must be") && error.contains("must be");
+        assert!(whole, "{line}: {error}");
+    }
+}
+
+#[test]
 fn dev_name_or_nothing_stands_before_the_name() {
     for line in ["mac1 link e", "dev mac1 link e", "link e name mac1", "link x link e mac1"] {
         let (name, spec) = added(&format!("add {line} type macvlan"));

@@ -211,6 +211,17 @@ fn the_last_events_come_with_details_and_the_third_s() {
 }
 
 #[test]
+fn where_the_host_reaches_a_link_is_shown() {
+    let mut view = view();
+    view.umacvlan.host = vec!["192.0.2.7".to_owned(), "2001:db8::/64".to_owned()];
+    let style = Style { details: true, ..Style::default() };
+    let line = "\n    umacvlan host 192.0.2.7,2001:db8::/64";
+    assert!(shown(&view, style).contains(&format!("{line}\n")), "{}", shown(&view, style));
+    view.umacvlan.host_address = vec!["192.0.2.1".to_owned()];
+    assert!(shown(&view, style).contains(&format!("{line} host_address 192.0.2.1")));
+}
+
+#[test]
 fn queues_that_others_have_attached_are_shown() {
     let mut view = view();
     let style = Style { details: true, ..Style::default() };

@@ -177,6 +177,12 @@ fn own(link: &LinkView) -> String {
     if let Some(extra) = own.extra_queues {
         let _ = write!(line, "\n    umacvlan queues of others {extra}");
     }
+    if !own.host.is_empty() {
+        let _ = write!(line, "\n    umacvlan host {}", own.host.join(","));
+        if !own.host_address.is_empty() {
+            let _ = write!(line, " host_address {}", own.host_address.join(","));
+        }
+    }
     if let Some(dhcp) = &own.dhcp {
         line.push_str(&dhcp_line(dhcp));
     }
