@@ -125,7 +125,11 @@ fn a_name_is_looked_up_in_the_given_or_the_daemons_namespace() {
     assert_eq!(link_id(&get(&format!("?netns={}", netns_path(&two))).ok()), ids[2]);
     assert_eq!(get("?netns=umv-no-such").code(), "no_namespace");
     daemon.ask("DELETE", "/v1/links/eth0", Value::Null);
-    assert_eq!(get("").code(), "no_device");
+    let ambiguous = get("").json();
+    assert_eq!(ambiguous["code"], "no_device");
+    let why = ambiguous["message"].as_str().unwrap();
+    let ways = [&one, &two].map(|netns| format!("-n net:[{}]", netns.id().ino)).join(", ");
+    assert!(why.ends_with(&format!("choose one with {ways}")), "{why}");
     daemon.ask("DELETE", &format!("/v1/links/eth0?netns={}", netns_path(&one)), Value::Null);
     assert_eq!(link_id(&get("").ok()), ids[2]);
 }

@@ -127,11 +127,21 @@ impl Service {
         match choose(&candidates, caller.map(|netns| netns.id()), self.home) {
             Choice::One(id) => Ok(id),
             Choice::None => Err(no_device(name, self.no_such_link(name, &candidates))),
-            Choice::Many => Err(no_device(
-                name,
-                format!("{name} is the name of links in several namespaces: choose one with -n"),
-            )),
+            Choice::Many => Err(no_device(name, self.ambiguous(name, &candidates))),
         }
+    }
+
+    /// Where the links are that were given this name, and how each is chosen.
+    fn ambiguous(&self, name: &str, candidates: &[Candidate]) -> String {
+        let names = Names::read(self.home);
+        let place = |link: &Candidate| {
+            let called = &self.links.get(&link.id)?.seen.name;
+            Some((names.shown(link.netns)?, called.as_str()))
+        };
+        let given = candidates.iter().filter(|link| link.was_given_name);
+        let places: Vec<_> = given.filter_map(place).collect();
+        let ways = ways_to_choose(name, &places);
+        format!("{name} is the name of links in several namespaces: choose one with {ways}")
     }
 
     fn no_such_link(&self, name: &str, candidates: &[Candidate]) -> String {
@@ -152,6 +162,23 @@ impl Service {
 fn is_same_place(now: &SubStatus, seen: &SubStatus) -> bool {
     (&now.name, now.netns) == (&seen.name, seen.netns)
 }
+
+/// The words that choose a link of this name in each of these namespaces, where it may be called something
+/// else by now. Of many, some.
+fn ways_to_choose(name: &str, places: &[(String, &str)]) -> String {
+    let way = |(place, called): &(String, &str)| match *called == name {
+        true => format!("-n {place}"),
+        false => format!("-n {place} as {called}"),
+    };
+    let mut ways: Vec<String> = places.iter().take(SHOWN_PLACES).map(way).collect();
+    if let Some(more) = places.len().checked_sub(SHOWN_PLACES).filter(|&more| more > 0) {
+        ways.push(format!("{more} more, which `umacvlan link show` lists"));
+    }
+    ways.join(", ")
+}
+
+/// How many namespaces a message lists.
+const SHOWN_PLACES: usize = 8;
 
 /// A link to which a name may refer.
 #[derive(Clone, Copy, Debug)]
@@ -218,6 +245,16 @@ mod tests {
     fn an_ambiguous_name_selects_no_link() {
         assert_eq!(choose(&[plain(1, BLUE), plain(3, RED)], None, HOME), Choice::Many);
         assert_eq!(choose(&[], Some(BLUE), HOME), Choice::None);
+    }
+
+    #[test]
+    fn an_ambiguous_name_has_a_word_for_each_of_its_links() {
+        let place = |netns: &str, called| (netns.to_owned(), called);
+        let two = [place("blue", "eth0"), place("net:[7]", "web")];
+        assert_eq!(ways_to_choose("eth0", &two), "-n blue, -n net:[7] as web");
+        let many: Vec<_> = (0..10).map(|number| place(&format!("n{number}"), "eth0")).collect();
+        let ways = ways_to_choose("eth0", &many);
+        assert!(ways.ends_with(", -n n7, 2 more, which `umacvlan link show` lists"), "{ways}");
     }
 
     #[test]
