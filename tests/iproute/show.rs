@@ -206,6 +206,12 @@ fn links_of_all_namespaces_are_shown_with_where_they_are() {
     let elsewhere: Vec<&str> = all.lines().filter(|line| line.contains(" netns ")).collect();
     assert_eq!(elsewhere.len(), 1, "{all}");
     assert!(elsewhere[0].contains(" netns net:["), "{all}");
+    let place = elsewhere[0].split_once(" netns ").unwrap().1.trim();
+    let brief = ours.run("-br link").out;
+    let ends = brief.lines().filter(|line| line.ends_with(&format!("> netns {place} ")));
+    assert_eq!(ends.count(), 1, "{brief}");
+    let inside = ours.run(&format!("-n {place} -br link")).out;
+    assert!(inside.starts_with("m5@if") && !inside.contains("netns"), "{inside}");
     for filter in ["parent p0", "link p0", "master p0"] {
         assert_eq!(ours.run(&format!("link show {filter}")).out, all, "{filter}");
     }

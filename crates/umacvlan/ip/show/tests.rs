@@ -236,6 +236,11 @@ fn a_link_in_another_namespace_shows_it() {
     let text = shown(&moved(), Style::default());
     assert!(text.starts_with("4: m1@p0: "), "{text}");
     assert!(text.ends_with(" brd ff:ff:ff:ff:ff:ff netns red\n"), "{text}");
+    let brief = Style { brief: true, ..Style::default() };
+    let text = shown(&moved(), brief);
+    assert!(text.ends_with(" <BROADCAST,MULTICAST,UP,LOWER_UP> netns red \n"), "{text}");
+    assert!(!shown(&moved(), Style { inside: true, ..brief }).contains("netns"));
+    assert!(json(&moved(), brief).contains(r#""netns":"red""#));
     let inside = Style { inside: true, ..Style::default() };
     let text = shown(&moved(), inside);
     assert!(text.starts_with("4: m1@if3: "), "{text}");

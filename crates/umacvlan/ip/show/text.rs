@@ -60,7 +60,9 @@ fn brief(link: &LinkView, style: Style) -> String {
     let name = paint(Some(NAME), format!("{:16} ", full_name(link, style)));
     let state = paint(state_sign(&link.operstate), format!("{:14} ", link.operstate));
     let address = paint(Some(ADDRESS), format!("{} ", link.address.as_deref().unwrap_or_default()));
-    format!("{name}{state}{address}<{}> \n", link.flags.join(","))
+    let netns = link.umacvlan.netns.as_ref().filter(|_| !style.inside);
+    let netns = netns.map(|netns| format!("netns {netns} ")).unwrap_or_default();
+    format!("{name}{state}{address}<{}> {netns}\n", link.flags.join(","))
 }
 
 /// `NAME@PARENT`, or `NAME@ifINDEX` when the parent is in another namespace.
