@@ -51,7 +51,11 @@ fn add_in(daemon: &Daemon, name: &str, guest: &Netns) -> Value {
 fn forge(guest: &Netns, index: u32, mac: MacAddr) {
     let mut rtnl = Rtnl::open_in(guest).unwrap();
     loop {
-        let tap = guest.run(|| Tap::create("forged")).unwrap().unwrap();
+        let Ok(tap) = guest.run(|| Tap::create("forged")).unwrap() else {
+            // The one before is not gone yet.
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        };
         let made = rtnl.link("forged").unwrap().unwrap();
         assert!(made.index <= index, "{made:?}");
         if made.index == index {
