@@ -180,8 +180,10 @@ fn serve(listener: &MessageSocket, socket: (&File, &Path), owner: u32) -> Result
         }
         let since = alone_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= CARRIER_TIME {
-            held.give_up_waiting();
+            held.remove_carriers();
         }
+        held.unread_since.get_or_insert_with(Instant::now);
+        held.close_unread();
         if waited == 0 && (held.held.is_empty() || is_unreachable(socket)?) {
             return Ok(());
         }
@@ -234,6 +236,9 @@ impl Descriptors {
 #[derive(Default)]
 struct Held {
     held: BTreeMap<u64, Descriptors>,
+    /// Since when nobody reads the packet sockets; `None` while the daemon does that put them. One that
+    /// starts and ends again has not read them.
+    unread_since: Option<Instant>,
 }
 
 impl Held {
@@ -248,6 +253,7 @@ impl Held {
                 Message::Done
             }
             Message::Take => {
+                self.close_unread();
                 self.send_all(connection)?;
                 Message::Done
             }
@@ -259,6 +265,9 @@ impl Held {
     fn put(&mut self, number: u64, descriptors: Vec<OwnedFd>) -> Message {
         match Descriptors::new(number, descriptors) {
             Ok(descriptors) => {
+                if matches!(descriptors, Descriptors::Sockets(_)) {
+                    self.unread_since = None;
+                }
                 self.replace(number, Some(descriptors));
                 Message::Done
             }
@@ -295,17 +304,22 @@ impl Held {
         Ok(())
     }
 
-    /// Takes the carrier of all links away, and closes the sockets on parents: the next daemon would
-    /// forward frames that nobody waits for any more.
-    fn give_up_waiting(&mut self) {
-        self.held.retain(|_, held| match held {
-            Descriptors::Queues(queues) => {
+    /// Takes the carrier of all links away.
+    fn remove_carriers(&self) {
+        for held in self.held.values() {
+            if let Descriptors::Queues(queues) = held {
                 // Refused only by a TAP that is gone.
                 let _ = queues.first().map(|tap| tap.set_carrier(false));
-                true
             }
-            Descriptors::Sockets(_) => false,
-        });
+        }
+    }
+
+    /// Closes the sockets on parents if nobody has read them for some time: the next daemon would forward
+    /// frames that nobody waits for any more.
+    fn close_unread(&mut self) {
+        if self.unread_since.is_some_and(|since| since.elapsed() >= CARRIER_TIME) {
+            self.held.retain(|_, held| !matches!(held, Descriptors::Sockets(_)));
+        }
     }
 }
 
@@ -349,6 +363,36 @@ mod tests {
         assert_eq!(ask(&client, &Message::Drop(1).encode(), &[]), Some(Message::Done));
         drop(client);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn sockets_that_nobody_has_read_for_long_are_not_given_to_a_daemon() {
+        let dir = Scratch::new();
+        let path = dir.path().join("s");
+        let listener = MessageSocket::listen_at(&path).unwrap();
+        let far = MessageSocket::connect(&path).unwrap();
+        let near = listener.accept().unwrap();
+        let take = |held: &mut Held| {
+            far.send(&Message::Take.encode(), &[]).unwrap();
+            held.answer(&near).unwrap();
+            let mut buffer = [0; MESSAGE_MAX];
+            let Received { len, descriptors } = far.receive(&mut buffer).unwrap();
+            let message = Message::decode(&buffer[..len], descriptors.len()).unwrap();
+            if message != Message::Done {
+                let Received { len, .. } = far.receive(&mut buffer).unwrap();
+                assert_eq!(Message::decode(&buffer[..len], 0), Ok(Message::Done));
+            }
+            message
+        };
+        let mut held = Held::default();
+        let socket = File::open("/dev/null").unwrap().into();
+        held.replace(UPLINK | 7, Some(Descriptors::Sockets(vec![socket])));
+        let there = Message::Held(vec![UPLINK | 7]);
+        assert_eq!(take(&mut held), there);
+        held.unread_since = Some(Instant::now());
+        assert_eq!(take(&mut held), there, "a moment is not long");
+        held.unread_since = Instant::now().checked_sub(CARRIER_TIME);
+        assert_eq!(take(&mut held), Message::Done);
     }
 
     #[test]
