@@ -19,12 +19,19 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use umacvlan_core::Tag;
 use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::offload::VNET_LEN;
 
 use super::mapping::Mapping;
+
+/// How often a slot that is not filled though later ones are is looked at, and the time between two looks.
+/// The kernel copies one frame into a slot.
+const LOOKS: usize = 5;
+const FILL_TIME: Duration = Duration::from_millis(1);
 
 /// The place of the mark in a slot.
 const MARK: usize = offset_of!(libc::tpacket2_hdr, tp_padding);
@@ -129,8 +136,10 @@ impl RxRing {
         let slot_len = slot_len(mtu);
         let memory = Mapping::shared(slot_len * SLOTS, socket.as_fd())?;
         let mut ring = Self { memory, slot_len, next: 0, held: 0, mark: 0 };
-        let marks: Vec<u32> = ring.each(|slot| ring.mark_of(slot).load(Ordering::Relaxed));
-        let filled: Vec<bool> = ring.each(|slot| ring.is_filled(slot));
+        // The kernel goes on meanwhile. In this order the mark of a slot that is filled is not that of the
+        // frame before.
+        let look = |slot| (ring.is_filled(slot), ring.mark_of(slot).load(Ordering::Relaxed));
+        let (filled, marks): (Vec<bool>, Vec<u32>) = (0..SLOTS).map(look).unzip();
         (ring.next, ring.mark) = match newest(&marks) {
             Some(slot) => ((slot + 1) % SLOTS, marks[slot]),
             None => (ring.oldest(&filled).ok_or(io::ErrorKind::InvalidData)?, 0),
@@ -140,7 +149,30 @@ impl RxRing {
         for &slot in &held {
             ring.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
         }
+        ring.skip_hole();
         Ok((ring, held.len()))
+    }
+
+    /// Goes on behind slots that the kernel has passed and not filled: it would fill them when it has gone
+    /// around, and until then nothing would be received. An earlier release could leave one.
+    ///
+    /// Two processors that receive fill slots at the same time, so a slot may be filled a moment after the
+    /// next one.
+    fn skip_hole(&mut self) {
+        for _ in 0..LOOKS {
+            let ahead = |count: usize| (self.next + count) % SLOTS;
+            let waits = (0..SLOTS).find(|&count| self.is_unread(ahead(count)));
+            match waits {
+                None | Some(0) => return,
+                Some(_) => sleep(FILL_TIME),
+            }
+        }
+        let waits = (0..SLOTS).find(|&count| self.is_unread((self.next + count) % SLOTS));
+        self.next = (self.next + waits.unwrap_or(0)) % SLOTS;
+    }
+
+    fn is_unread(&self, slot: usize) -> bool {
+        self.is_filled(slot) && self.mark_of(slot).load(Ordering::Relaxed) == 0
     }
 
     /// The first slot in a ring of which none has a mark; `None` if that cannot be told.

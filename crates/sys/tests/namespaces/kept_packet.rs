@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
@@ -172,6 +174,44 @@ fn queued_frames_stay_with_their_slots() {
         let begin = [3, 1, 10, 3][round];
         assert!(numbers.iter().copied().eq(first + begin..wire.sent), "{round}: {numbers:?}");
     }
+}
+
+/// The kernel fills slots while the next process finds its place.
+#[test]
+fn a_ring_is_taken_over_while_frames_come() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut wire = Wire::new();
+    let mut socket = wire.receiver(9000);
+    let stop = AtomicBool::new(false);
+    let (parent, mut numbers) = (wire.parent, Vec::new());
+    thread::scope(|scope| {
+        let wire = &mut wire;
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                wire.send(8, 60);
+            }
+        });
+        for round in 0..500 {
+            numbers.extend(receive(&mut socket, 400));
+            // In some rounds it is killed in the middle of a turn.
+            if round % 2 == 0 {
+                socket.ring.release();
+            }
+            let kept: OwnedFd = socket.as_fd().try_clone_to_owned().unwrap();
+            match PacketSocket::from_kept(kept, parent, 9000) {
+                Ok((taken, _)) => socket = taken,
+                Err(_) => break,
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    numbers.extend(all(&mut socket));
+    let in_order = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(in_order, "{} frames", numbers.len());
+    wire.send(3, 60);
+    assert_eq!(all(&mut socket), [wire.sent - 3, wire.sent - 2, wire.sent - 1]);
 }
 
 #[test]
