@@ -325,3 +325,42 @@ fn a_forged_tap_in_the_namespace_of_a_link_is_not_that_link() {
     assert!(daemon.links().is_empty());
     assert!(inside.link("forged").unwrap().is_some_and(|link: Link| !link.is_running()));
 }
+
+#[test]
+fn a_keeper_that_is_stopped_for_a_while_does_not_take_a_living_daemon_s_carrier() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let daemon = machine.start(&[]);
+    daemon.add("mac1", Value::Null).ok();
+    let pid = keeper(&machine).expect("a keeper");
+    signal(pid, "STOP");
+    // The daemon gives up waiting for it.
+    daemon.add("mac2", Value::Null).ok();
+    signal(pid, "CONT");
+    // Longer than it leaves links without a daemon their carrier.
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        assert!(machine.interface("mac1").unwrap().is_running(), "the daemon is there");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_daemon_that_starts_when_the_keeper_was_just_killed_starts_another_one() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut daemon = machine.start(&[]);
+    let id = link_id(&daemon.add("mac1", Value::Null).ok());
+    for _ in 0..5 {
+        let former = keeper(&machine).expect("a keeper");
+        daemon.kill();
+        signal(former, "KILL");
+        daemon = machine.start(&[]);
+        assert_eq!(daemon.link(id)["operstate"], "UP");
+        until("another keeper", || keeper(&machine).is_some_and(|pid| pid != former));
+    }
+}

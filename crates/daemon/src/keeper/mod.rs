@@ -23,9 +23,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use umacvlan_sys::message_socket::{MessageSocket, Received};
 use umacvlan_sys::netns::Netns;
@@ -42,6 +43,9 @@ const SOCKET: &str = "keeper.sock";
 
 /// How long the daemon waits for the keeper, which answers at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a keeper that has not answered is left alone.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The program of this process, as it was started.
 const PROGRAM: &str = "/proc/self/exe";
@@ -60,8 +64,20 @@ pub fn take_uplinks(kept: &mut Kept) -> BTreeMap<u32, Vec<OwnedFd>> {
 #[derive(Debug, Default)]
 pub struct Keeper {
     connection: Option<MessageSocket>,
+    silent: Option<Silent>,
+    /// The path of its socket.
+    path: PathBuf,
     /// The process, if this one has started it.
     process: Option<Child>,
+}
+
+/// A keeper that does not answer: it was stopped, or the machine has no time for it.
+#[derive(Debug)]
+struct Silent {
+    /// While it is open, the keeper knows that the daemon is there.
+    _connection: MessageSocket,
+    /// When to ask it again.
+    again: Instant,
 }
 
 impl Keeper {
@@ -69,9 +85,9 @@ impl Keeper {
     /// one if there is none. The process must have one thread and all its privileges.
     pub fn open(state: &Path) -> (Self, Kept) {
         let path = state.join(SOCKET);
-        match connect(&path) {
+        match connect_to_living(&path) {
             Ok(Some((connection, kept))) => {
-                let keeper = Self { connection: Some(connection), process: None };
+                let keeper = Self { connection: Some(connection), path, ..Self::default() };
                 return (keeper, kept);
             }
             Ok(None) => {}
@@ -113,7 +129,7 @@ impl Keeper {
 
     /// True if there is a keeper.
     pub(crate) const fn is_there(&self) -> bool {
-        self.connection.is_some()
+        self.connection.is_some() || self.silent.is_some()
     }
 
     /// Holds the sockets on the parent whose interface has that index, in place of those held for it.
@@ -137,16 +153,43 @@ impl Keeper {
         });
     }
 
+    /// Connects again to a keeper that has not answered, when it is time.
+    fn connect_again(&mut self) {
+        let due = self.silent.as_ref().is_some_and(|silent| Instant::now() >= silent.again);
+        if self.connection.is_none() && due {
+            let connected = MessageSocket::connect(&self.path).and_then(|connection| {
+                connection.set_timeout(PATIENCE)?;
+                Ok(connection)
+            });
+            self.connection = connected.ok();
+        }
+    }
+
     fn ask(&mut self, ask: impl FnOnce(&MessageSocket) -> io::Result<()>) {
+        self.connect_again();
         let Some(connection) = &self.connection else {
             return;
         };
-        if let Err(error) = ask(connection) {
+        let error = match ask(connection) {
+            Ok(()) => return self.silent = None,
+            Err(error) => error,
+        };
+        let connection = self.connection.take();
+        if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+            tracing::warn!(
+                "the keeper has not answered for {} s. Links work as before; it is asked again with the \
+                 next change after {} s, and what changes until then is not kept over a restart",
+                PATIENCE.as_secs(),
+                AGAIN.as_secs()
+            );
+            let again = Instant::now() + AGAIN;
+            self.silent = connection.map(|it| Silent { _connection: it, again });
+        } else {
             tracing::error!(
                 "the keeper has ended or does not answer: {error}. Links work as before; the next start \
                  of the daemon attaches to them by name, and starts another keeper"
             );
-            self.connection = None;
+            self.silent = None;
             // A process that has ended would stay as a zombie.
             let _ = self.process.as_mut().map(Child::try_wait);
         }
@@ -177,6 +220,20 @@ fn connect(path: &Path) -> io::Result<Option<(MessageSocket, Kept)>> {
     connection.set_timeout(PATIENCE)?;
     let kept = take(&connection)?;
     Ok(Some((connection, kept)))
+}
+
+/// As [`connect`]. One that was killed a moment ago breaks off the connection, and then there is none.
+fn connect_to_living(path: &Path) -> io::Result<Option<(MessageSocket, Kept)>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let broken = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof];
+        match connect(path) {
+            Err(error) if broken.contains(&error.kind()) && Instant::now() < end => {
+                sleep(Duration::from_millis(10));
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// Takes everything that the keeper holds.
@@ -214,7 +271,8 @@ fn start(path: &Path) -> io::Result<Keeper> {
     start_session(&mut command);
     inherit_only(&mut command, listener);
     let process = command.spawn()?;
-    Ok(Keeper { connection: Some(connection), process: Some(process) })
+    let path = path.to_owned();
+    Ok(Keeper { connection: Some(connection), silent: None, path, process: Some(process) })
 }
 
 /// Receives the next message, with its descriptors.
