@@ -29,4 +29,18 @@ impl HostAccess {
     pub const fn is_off(&self) -> bool {
         self.to.is_empty()
     }
+
+    /// Why the host cannot have these addresses; `None` if it can.
+    pub fn fault(&self) -> Option<&'static str> {
+        let several = |v4: bool| self.from.iter().filter(|ip| ip.is_ipv4() == v4).count() > 1;
+        match (self.is_off(), several(true), several(false)) {
+            (true, ..) if !self.from.is_empty() => {
+                Some("host_address is for a link that the host reaches: expected host, too")
+            }
+            (_, true, _) | (.., true) => {
+                Some("host_address: expected at most one address of each family")
+            }
+            _ => None,
+        }
+    }
 }

@@ -58,9 +58,8 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
             wrong("address", text.to_owned());
         }
     }
-    if spec.host.is_off() && !spec.host.from.is_empty() {
-        let text = "host_address is for a link that the host reaches: expected host, too";
-        wrong("host_address", text.to_owned());
+    if let Some(fault) = spec.host.fault() {
+        wrong("host_address", fault.to_owned());
     }
     for key in ["dhcp_client_id", "dhcp_hostname"] {
         if spans.has(key) && spec.dhcp.is_none() {

@@ -46,14 +46,14 @@ impl Addressing {
     /// How the host is to reach the link; `None` if no word says so.
     ///
     /// # Errors
-    /// The host has addresses and nothing to reach.
+    /// The host has addresses and nothing to reach, or several of one family.
     pub(super) fn host_access(&self) -> Result<Option<HostAccess>, CommandError> {
-        let reaches = self.host.as_ref().is_some_and(|host| !host.is_off());
-        if !reaches && !self.from.is_empty() {
-            let text = "host_address is for a link that the host reaches: host IP[,IP...]";
-            return Err(CommandError::own(FAILED, text));
+        let to = self.host.clone().unwrap_or_default().to;
+        let access = HostAccess { to, from: self.from.clone() };
+        match access.fault() {
+            Some(fault) => Err(CommandError::own(FAILED, fault)),
+            None => Ok(self.host.as_ref().map(|_| access)),
         }
-        Ok(self.host.clone().map(|host| HostAccess { from: self.from.clone(), ..host }))
     }
 
     /// Who a new link is to DHCP servers, if it asks them.

@@ -128,6 +128,7 @@ fn a_new_link_may_ask_a_dhcp_server_and_be_reached_by_the_host() {
         ("add link p m1 type macvlan dhcp_hostname web", "are for a link with dhcp on"),
         ("add link p m1 type macvlan dhcp on dhcp_hostname a_b", "expected letters"),
         ("add link p m1 type macvlan host_address 192.0.2.1", "host_address is for a link that"),
+        ("add link p m1 type macvlan host ::1 host_address ::2,::3", "one address of each family"),
         ("add link p m1 type macvlan host web", "argument of \"host\" must be"),
         ("add link p m1 type macvlan host_address 192.0.2.0/24", "\"host_address\" must be"),
         ("set m1 type macvlan dhcp on", "does not begin or end to use DHCP"),
