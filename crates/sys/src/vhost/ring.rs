@@ -31,7 +31,8 @@ pub struct RingConfig {
     pub size: u16,
     /// Its places in the program.
     pub addresses: RingAddresses,
-    /// The next available entry.
+    /// The next available entry, as the program says. A ring that was served before goes on behind its
+    /// last used entry, whatever this says.
     pub next: u16,
     /// The eventfd by which the driver is told of used entries; `None` if it does not want to be.
     pub call: Option<Arc<CallEvent>>,
@@ -135,7 +136,21 @@ impl Ring {
         };
         ring.used_next = ring.used.load_u16(2, Ordering::Relaxed);
         ring.published = ring.used_next;
+        ring.go_on_behind_used();
         Ok(ring)
+    }
+
+    /// Sets the next available entry to the one behind the last used one, if the driver can have got that
+    /// far.
+    ///
+    /// Entries are used in the order in which they were made available, so both have the same number
+    /// between two turns. A program whose device has ended without a last message does not know it: QEMU
+    /// takes the used index in its place, and DPDK's virtio-user says 0, for rings that it does not empty.
+    fn go_on_behind_used(&mut self) {
+        let available = self.available.load_u16(2, Ordering::Acquire);
+        if available.wrapping_sub(self.used_next) <= self.config.size {
+            (self.next, self.known) = (self.used_next, self.used_next);
+        }
     }
 
     /// The next available entry.

@@ -172,6 +172,36 @@ fn without_merging_a_frame_has_one_chain_or_none() {
 }
 
 #[test]
+fn a_ring_that_was_served_before_goes_on_behind_its_last_used_entry() {
+    let mut world = World::new(1);
+    let mut unit = [0; ROOM];
+    let mut ring = world.ring();
+    for descriptor in 0..3 {
+        world.fill(descriptor, &sent(b"before"), 0, 0);
+        world.driver.offer(descriptor);
+    }
+    while !matches!(ring.read(&mut unit), Ok(ReadFrame::None)) {}
+    ring.publish();
+    world.fill(3, &sent(b"after"), 0, 0);
+    world.driver.offer(3);
+    // The program says 0, which its driver has passed; or what no ring of this size can have.
+    for said in [0, 3, 40_000] {
+        world.config.next = said;
+        let mut ring = world.ring();
+        let read = ring.read(&mut unit).unwrap();
+        assert!(matches!(read, ReadFrame::Frame { descriptors: 1, .. }), "{said}: {read:?}");
+        assert!(unit[VNET_LEN..].starts_with(b"after"), "{said}");
+        assert_eq!(ring.next(), 4, "{said}");
+        assert_eq!(ring.read(&mut unit), Ok(ReadFrame::None), "{said}");
+    }
+    // A used index that the driver cannot have reached is none.
+    let used = world.config.addresses.used - USER;
+    world.file.write_all_at(&50_000_u16.to_le_bytes(), used + 2).unwrap();
+    world.config.next = 4;
+    assert_eq!(world.ring().available(), Ok(0));
+}
+
+#[test]
 fn a_driver_that_wants_to_be_told_of_an_entry_is_told_once_it_is_used() {
     for event_idx in [false, true] {
         let mut world = World::new(1);
@@ -223,6 +253,7 @@ fn a_driver_is_asked_for_kicks_and_not_to_kick() {
     assert_eq!(word(&world, used), 0);
     world.config.event_idx = true;
     world.config.next = 7;
+    world.file.write_all_at(&7_u16.to_le_bytes(), used + 2).unwrap();
     let ring = world.ring();
     world.driver.publish(8);
     assert_eq!(ring.request_kicks(), Ok(true));
@@ -377,7 +408,8 @@ proptest! {
         for (number, &(at, len, flags, next)) in (0..).zip(&table) {
             world.driver.describe(number, GUEST + at, len, flags, next);
         }
-        let [_, available, _] = world.driver.places();
+        let [_, available, used] = world.driver.places();
+        world.file.write_all_at(&next.to_le_bytes(), used + 2).unwrap();
         for (number, head) in (0_u16..).zip(&heads) {
             let entry = u64::from(next.wrapping_add(number) % ENTRIES);
             world.file.write_all_at(&head.to_le_bytes(), available + 4 + 2 * entry).unwrap();
